@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+
+namespace gallop::data {
+
+/// What a data set holds. Images are [channels, height, width] float32 in [-1, 1]; latents as stored
+/// times their scale factor.
+struct DatasetInfo {
+  std::string kind;                      ///< registered name, e.g. "idx"
+  std::string path;                      ///< what was opened
+  int64_t count = 0, channels = 0, height = 0, width = 0;
+  int64_t classes = 0;                   ///< 0: no labels
+  std::vector<std::string> class_names;  ///< empty if unknown
+  bool latent = false;                   ///< latents cannot be shown as images
+  std::string detail;                    ///< encoder, scale factor, crop: one line for `gallop data info`
+};
+
+/// Random access to samples. `read` may be called from several threads at once.
+class Dataset {
+ public:
+  /// Category and arguments for the registry; `split` is "train" or "test".
+  static constexpr const char* category = "dataset";
+  struct Args {
+    std::string split = "train";
+    int64_t channels = 0, height = 0, width = 0;  ///< wanted size, 0: as stored
+  };
+
+  virtual ~Dataset() = default;
+  virtual const DatasetInfo& info() const = 0;
+  /// Writes sample `index` as [channels, height, width] floats; -1 if it has no label, else its label.
+  /// Throws Error with the file on corrupt data.
+  virtual int64_t read(int64_t index, std::span<float> out) const = 0;
+};
+
+/// The [data] table of a recipe.
+struct DataConfig : config::Fields<DataConfig> {
+  config::Component source{"dataset", "idx"};
+  bool flip = false;
+  int64_t workers = 1, queue = 4;
+  void fields(config::Visitor& v) override;
+};
+
+/// Opens the data set of a recipe's [data] table.
+std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const Dataset::Args& args);
+
+}  // namespace gallop::data
