@@ -28,8 +28,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-/// An open file that is being written. All writing of the project goes through this interface, so that
-/// a test can make it fail, shorten or lose writes at call n.
+/// An open file that is being written. All writing of the project goes through this interface, so
+/// that a test can make it fail, shorten or lose writes at call n.
 class OutputFile {
  public:
   virtual ~OutputFile() = default;
@@ -59,8 +59,8 @@ FileSystem& file_system();
 /// Replaces it until the returned guard dies; tests only.
 std::shared_ptr<void> replace_file_system(FileSystem& replacement);
 
-/// Writes `path` so that it is either the old or the new content: temporary file in the same folder,
-/// fsync, rename, fsync of the folder.
+/// Writes `path` so that it is either the old or the new content: temporary file in the same
+/// folder, fsync, rename, fsync of the folder.
 void write_file_atomically(const fs::path& path, const std::function<void(OutputFile&)>& write);
 void write_file_atomically(const fs::path& path, std::string_view content);
 

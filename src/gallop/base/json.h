@@ -39,7 +39,8 @@ class Json {
   bool is_array() const { return std::holds_alternative<Array>(value_); }
   bool is_object() const { return std::holds_alternative<Object>(value_); }
 
-  /// The value as the named type; throws Error that says what it is instead. An integral double is an int.
+  /// The value as the named type; throws Error that says what it is instead. An integral double is
+  /// an int.
   bool as_bool() const;
   int64_t as_int() const;
   double as_double() const;

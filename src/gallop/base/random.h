@@ -7,9 +7,9 @@
 
 namespace gallop {
 
-/// Names one stream of random numbers. Numbers are a pure function of the key and the position in the
-/// stream (Philox4x32-10), so a sample keeps its noise whatever its neighbours in the batch, the threads
-/// or a resume do.
+/// Names one stream of random numbers. Numbers are a pure function of the key and the position in
+/// the stream (Philox4x32-10), so a sample keeps its noise whatever its neighbours in the batch,
+/// the threads or a resume do.
 struct NoiseKey {
   uint64_t seed = 0;
   std::string_view purpose;  ///< what the numbers are for, "init", "noise", "order", ...; hashed
@@ -21,7 +21,8 @@ struct NoiseKey {
   NoiseKey with_step(uint64_t s) const { return {seed, purpose, sample, s}; }
 };
 
-/// Four random words: Philox4x32-10 of the given 128-bit counter and 64-bit key (Salmon et al., 2011).
+/// Four random words: Philox4x32-10 of the given 128-bit counter and 64-bit key (Salmon et al.,
+/// 2011).
 struct Philox4 {
   uint32_t word[4];
 };
