@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 
 #include "gallop/base/error.h"
@@ -65,40 +66,63 @@ class Words {
 };
 
 // log and sincos are written out: those of the C library differ in the last bit between its
-// versions and between processors with and without FMA, and noise must not.
+// versions and between processors with and without FMA, and noise must not. (So no FMA here either:
+// the build keeps to ISO C++, where the compiler forms none by itself.) Series are unrolled, since
+// a loop over n would divide or look up.
 
-/// Natural logarithm of u in [2^-53, 1], error below 4e-16 relative to max(1, |log u|).
+/// Natural logarithm of u in [2^-53, 1].
 double log_unit(double u) {
-  uint64_t bits = std::bit_cast<uint64_t>(u);
-  int64_t exponent = static_cast<int64_t>(bits >> 52) - 1023;
-  constexpr uint64_t mantissa = (uint64_t{1} << 52) - 1;
-  double m = std::bit_cast<double>((bits & mantissa) | uint64_t{1023} << 52);  // [1, 2)
-  if (m > 1.4142135623730951) {
-    m *= 0.5;
-    ++exponent;
-  }
+  const uint64_t bits = std::bit_cast<uint64_t>(u);
+  // Exponent and mantissa such that the mantissa lies in [0.707, 1.414): bits of sqrt(1/2) are
+  // taken off before the exponent is cut out, without a branch.
+  constexpr uint64_t root_half = 0x3fe6a09e667f3bcd;
+  const int64_t exponent = static_cast<int64_t>(bits - root_half) >> 52;
+  const double m = std::bit_cast<double>(bits - (static_cast<uint64_t>(exponent) << 52));
   const double s = (m - 1) / (m + 1);  // log m = 2 artanh s, |s| < 0.172
   const double z = s * s;
   double sum = 1.0 / 21;
-  for (int n = 19; n >= 1; n -= 2) sum = sum * z + 1.0 / n;
+  sum = sum * z + 1.0 / 19;
+  sum = sum * z + 1.0 / 17;
+  sum = sum * z + 1.0 / 15;
+  sum = sum * z + 1.0 / 13;
+  sum = sum * z + 1.0 / 11;
+  sum = sum * z + 1.0 / 9;
+  sum = sum * z + 1.0 / 7;
+  sum = sum * z + 1.0 / 5;
+  sum = sum * z + 1.0 / 3;
+  sum = sum * z + 1.0;
   return 2 * s * sum + static_cast<double>(exponent) * 0.69314718055994530942;
 }
 
-/// sin and cos of 2 pi u, u in [0, 1).
+/// sin and cos of 2 pi u, u in [0, 1): nearest quarter turn and Taylor series of the rest.
 void sincos_turn(double u, double& sine, double& cosine) {
-  const int quadrant = static_cast<int>(u * 4 + 0.5);                         // nearest, 0..4
-  const double x = (u - quadrant * 0.25) * 6.283185307179586476925286766559;  // |x| <= pi/4
-  const double z = x * x;
-  double s = 1, c = 1;  // Taylor: sin x = x (1 - z/(2*3) (1 - z/(4*5) ...)), cos likewise
-  for (int n = 16; n >= 2; n -= 2) {
-    s = 1 - z * s * (1.0 / (n * (n + 1)));
-    c = 1 - z * c * (1.0 / (n * (n - 1)));
-  }
-  s *= x;
-  sine = quadrant % 2 == 0 ? s : c;
-  cosine = quadrant % 2 == 0 ? c : s;
-  if (quadrant == 2 || quadrant == 3) sine = -sine;
-  if (quadrant == 1 || quadrant == 2) cosine = -cosine;
+  const auto quarter = static_cast<uint64_t>(u * 4 + 0.5);  // 0..4
+  const double x = (u - static_cast<double>(quarter) * 0.25) * (2 * std::numbers::pi);
+  const double z = x * x;            // |x| <= pi/4
+  double s = 1.0 / 355687428096000;  // 1/17!
+  s = s * z - 1.0 / 1307674368000;   // 1/15!
+  s = s * z + 1.0 / 6227020800;
+  s = s * z - 1.0 / 39916800;
+  s = s * z + 1.0 / 362880;
+  s = s * z - 1.0 / 5040;
+  s = s * z + 1.0 / 120;
+  s = s * z - 1.0 / 6;
+  s = s * z * x + x;
+  double c = 1.0 / 20922789888000;  // 1/16!
+  c = c * z - 1.0 / 87178291200;
+  c = c * z + 1.0 / 479001600;
+  c = c * z - 1.0 / 3628800;
+  c = c * z + 1.0 / 40320;
+  c = c * z - 1.0 / 720;
+  c = c * z + 1.0 / 24;
+  c = c * z - 1.0 / 2;
+  c = c * z + 1.0;
+  // Bit operations: the quarter is random, and a branch on it would be mispredicted half the time.
+  const uint64_t swap = -(quarter & 1);
+  const uint64_t sbits = std::bit_cast<uint64_t>(s), cbits = std::bit_cast<uint64_t>(c);
+  const uint64_t sine_sign = (quarter & 2) << 62, cosine_sign = ((quarter + 1) & 2) << 62;
+  sine = std::bit_cast<double>(((sbits & ~swap) | (cbits & swap)) ^ sine_sign);
+  cosine = std::bit_cast<double>(((cbits & ~swap) | (sbits & swap)) ^ cosine_sign);
 }
 
 constexpr double two_to_minus_53 = 1.0 / (uint64_t{1} << 53);

@@ -28,7 +28,8 @@ struct Philox4 {
 };
 Philox4 philox(uint64_t key, uint64_t counter_low, uint64_t counter_high);
 
-/// Standard normal numbers (Box-Muller, computed in double), out[i] depends on the key and i only.
+/// Standard normal numbers (Box-Muller, computed in double without the C library, the same bits on
+/// every machine; the floats are the rounded doubles), out[i] depends on the key and i only.
 void fill_normal(std::span<float> out, const NoiseKey& key);
 void fill_normal(std::span<double> out, const NoiseKey& key);
 /// Uniform numbers in [0, 1), out[i] depends on the key and i only.

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "gallop/base/error.h"
+#include "gallop/base/human.h"
 #include "gallop/base/json.h"
 
 // The format: 8 bytes little-endian header length n, n bytes JSON, tensor data.
@@ -58,12 +59,6 @@ std::optional<uint64_t> byte_size(const std::vector<int64_t>& shape, DType dtype
       return std::nullopt;
   }
   return empty ? 0 : static_cast<uint64_t>(product);
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
 }
 
 /// A name for messages: a hostile one may be long or hold control characters.
