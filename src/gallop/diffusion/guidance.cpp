@@ -1,0 +1,58 @@
+#include "gallop/diffusion/guidance.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+
+#include <algorithm>
+
+#include "gallop/base/error.h"
+
+namespace gallop::diffusion {
+
+void GuidanceSettings::fields(config::Visitor& v) {
+  v.field("scale", scale, "strength of classifier-free guidance; 1 is none", config::at_least(0));
+  v.field("channels", channels,
+          "image channels that are guided: all, or the first three as in the published DiT samples",
+          {"all", "first-3"});
+  v.field("from", from, "guidance acts from this noise level (0 is data, 1 is pure noise)",
+          config::between(0, 1));
+  v.field("to", to, "guidance acts up to this noise level", config::between(0, 1));
+}
+
+void GuidanceSettings::validate() const {
+  require(from <= to, "the guidance interval from = ", from, " to = ", to,
+          " is empty; noise levels run from 0 (data) to 1 (pure noise)");
+}
+
+at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& unconditional,
+                          double scale, int64_t channels) {
+  const int64_t all = conditional.size(1);
+  require(channels >= 0 && channels <= all, "cannot guide ", channels, " of ", all, " channels");
+  const at::Tensor cond = conditional.narrow(1, 0, channels);
+  const at::Tensor null = unconditional.narrow(1, 0, channels);
+  const at::Tensor guided = null + scale * (cond - null);
+  if (channels == all) return guided;
+  return at::cat({guided, conditional.narrow(1, channels, all - channels)}, 1);
+}
+
+Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
+                const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B) {
+  settings.validate();
+  require(label_B.sizes() == null_B.sizes() && label_B.dim() == 1,
+          "guidance needs as many null labels as labels");
+  return [=](const at::Tensor& x, const at::Tensor& t_B) {
+    require(x.size(0) == label_B.size(0), "a batch of ", x.size(0), " images with ",
+            label_B.size(0), " labels");
+    const double level = process->noise_level(t_B.select(0, 0).item<double>());
+    if (settings.scale == 1 || level < settings.from || level > settings.to)
+      return model(x, t_B, label_B);
+    const at::Tensor output =
+        model(at::cat({x, x}), at::cat({t_B, t_B}), at::cat({label_B, null_B}));
+    const int64_t batch = x.size(0), channels = x.size(1);
+    return combine_guided(
+        output.narrow(0, 0, batch), output.narrow(0, batch, batch), settings.scale,
+        settings.channels == "first-3" ? std::min<int64_t>(3, channels) : channels);
+  };
+}
+
+}  // namespace gallop::diffusion

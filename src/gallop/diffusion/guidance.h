@@ -1,0 +1,41 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "gallop/config/schema.h"
+#include "gallop/diffusion/denoiser.h"
+#include "gallop/diffusion/process.h"
+
+namespace gallop::diffusion {
+
+/// Classifier-free guidance: null + scale (cond - null) (Ho & Salimans, arXiv 2207.12598), within
+/// an interval of noise levels (Kynkaanniemi et al., arXiv 2404.07724), on all image channels or on
+/// the first three as in the published DiT and SiT samples.
+struct GuidanceSettings : config::Fields<GuidanceSettings> {
+  double scale = 1;
+  std::string channels = "all";
+  double from = 0, to = 1;
+  void fields(config::Visitor& visitor) override;
+  void validate() const override;
+};
+
+/// A network with a class condition: (x_BCHW, t_B, label_B) -> output.
+using LabelledDenoiser = std::function<at::Tensor(const at::Tensor& x_BCHW, const at::Tensor& t_B,
+                                                  const at::Tensor& label_B)>;
+
+/// The guided output from those of the two branches: the first `channels` channels are combined,
+/// the rest (a variance code, or what DiT leaves out) stays conditional.
+at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& unconditional,
+                          double scale, int64_t channels);
+
+/// The denoiser that a sampler calls. It runs one batch [cond; null] through the model where
+/// guidance acts, and the conditional branch alone at scale 1 and outside the interval. `label_B`
+/// and `null_B` are int64 [B]; the time of a call is the same for all samples.
+Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
+                const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B);
+
+}  // namespace gallop::diffusion

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "gallop/diffusion/samplers/sampler.h"
+
+namespace gallop::diffusion {
+
+/// An explicit Runge-Kutta method of s stages: k_i = f(t + nodes[i] h, x + h sum_j stages[i][j]
+/// k_j), x <- x + h sum_i weights[i] k_i. stages[i] has i entries.
+struct Tableau {
+  std::vector<double> nodes;
+  std::vector<std::vector<double>> stages;
+  std::vector<double> weights;
+};
+
+struct OdeSettings : config::Fields<OdeSettings> {
+  std::optional<double> start, end;
+  void fields(config::Visitor& visitor) override;
+  void validate() const override;
+};
+
+/// The probability-flow ODE of a flow on an even grid of `steps` steps. Integrating from 1 to 0
+/// turns images into the noise that would make them.
+class RungeKuttaSampler : public Sampler {
+ public:
+  RungeKuttaSampler(Tableau tableau, const OdeSettings& settings,
+                    std::shared_ptr<const FlowProcess> process, int64_t steps);
+
+  int64_t evaluations() const override;
+
+ protected:
+  at::Tensor run(const Denoiser& model, at::Tensor x_BCHW, const NoiseSource& noise_source,
+                 const StepCallback& on_step) const override;
+
+ private:
+  at::Tensor velocity(const Denoiser& model, const at::Tensor& x_BCHW, double t) const;
+
+  Tableau tableau_;
+  std::shared_ptr<const FlowProcess> process_;
+  int64_t steps_;
+  double start_, end_;
+};
+
+/// Registers a Runge-Kutta method as a sampler of flows.
+class RegisterRungeKutta {
+ public:
+  RegisterRungeKutta(const char* kind, const char* summary, const char* paper, Tableau tableau);
+
+ private:
+  RegisterSampler<FlowProcess, OdeSettings> registered_;
+};
+
+}  // namespace gallop::diffusion

@@ -1,0 +1,48 @@
+#include "gallop/diffusion/samplers/sampler.h"
+
+#include <c10/core/GradMode.h>
+
+#include <map>
+#include <set>
+
+#include "gallop/base/error.h"
+
+namespace gallop::diffusion {
+namespace {
+
+std::map<std::string, std::set<std::string>>& samplers() {
+  static std::map<std::string, std::set<std::string>> instance;
+  return instance;
+}
+
+}  // namespace
+
+void add_sampler_of_process(const std::string& process, const std::string& sampler) {
+  samplers()[process].insert(sampler);
+}
+
+std::vector<std::string> samplers_of_process(const std::string& process) {
+  const auto found = samplers().find(process);
+  if (found == samplers().end()) return {};
+  return {found->second.begin(), found->second.end()};
+}
+
+void fail_wrong_process(const std::string& sampler, const Process& process) {
+  std::string known;
+  for (const std::string& name : samplers_of_process(process.kind()))
+    known += (known.empty() ? "" : ", ") + name;
+  fail("sampler '", sampler, "' does not work on the objective '", process.kind(),
+       "' that the model was trained with; use one of ", known);
+}
+
+at::Tensor Sampler::sample(const Denoiser& model, const at::Tensor& noise_BCHW,
+                           const NoiseSource& noise_source, const StepCallback& on_step) const {
+  require(noise_BCHW.defined() && noise_BCHW.dim() == 4,
+          "a sampler starts from noise of shape [batch, channels, height, width]");
+  require(noise_source || !needs_noise(),
+          "this sampler draws noise at its steps and was given none");
+  const c10::NoGradGuard no_grad;
+  return run(model, noise_BCHW, noise_source, on_step ? on_step : [](const StepState&) {});
+}
+
+}  // namespace gallop::diffusion

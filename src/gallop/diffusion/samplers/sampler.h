@@ -1,0 +1,85 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "gallop/config/registry.h"
+#include "gallop/diffusion/ddpm_process.h"
+#include "gallop/diffusion/denoiser.h"
+#include "gallop/diffusion/flow_process.h"
+#include "gallop/diffusion/process.h"
+
+namespace gallop::diffusion {
+
+/// What every sampler is built from besides its settings: the process the network was trained on,
+/// and the number of steps to take.
+struct SamplerArgs {
+  std::shared_ptr<const Process> process;
+  int64_t steps;
+};
+
+/// The state after a step; `x0_BCHW` is the estimate of the clean images made in it, undefined for
+/// samplers that make none.
+struct StepState {
+  int64_t step, steps;
+  at::Tensor x_BCHW, x0_BCHW;
+};
+using StepCallback = std::function<void(const StepState&)>;
+
+/// Turns noise into images with a trained network: a component of category "sampler".
+class Sampler {
+ public:
+  static constexpr const char* category = "sampler";
+  using Args = SamplerArgs;
+
+  virtual ~Sampler() = default;
+
+  /// Images [B, C, H, W] from standard normal noise of that shape, without gradients.
+  /// `noise_source` gives the noise of step k = 0, 1, ... and may be empty unless needs_noise();
+  /// `on_step` may be empty.
+  at::Tensor sample(const Denoiser& model, const at::Tensor& noise_BCHW,
+                    const NoiseSource& noise_source = {}, const StepCallback& on_step = {}) const;
+
+  /// How often a sample calls the network.
+  virtual int64_t evaluations() const = 0;
+  /// Whether steps draw noise.
+  virtual bool needs_noise() const { return false; }
+
+ protected:
+  virtual at::Tensor run(const Denoiser& model, at::Tensor x_BCHW, const NoiseSource& noise_source,
+                         const StepCallback& on_step) const = 0;
+};
+
+/// Records that a sampler works on a kind of process, for error messages and choices.
+void add_sampler_of_process(const std::string& process, const std::string& sampler);
+/// The samplers of a process, by name and sorted.
+std::vector<std::string> samplers_of_process(const std::string& process);
+/// Error: `sampler` does not work on `process`; lists those that do.
+[[noreturn]] void fail_wrong_process(const std::string& sampler, const Process& process);
+
+/// Registers a sampler that works on one kind of process, from its own source file. `make` gets the
+/// settings, the process and the number of steps.
+template <class ProcessKind, class Settings>
+class RegisterSampler {
+ public:
+  template <class Make>
+  RegisterSampler(const char* kind, const char* process, const char* summary, const char* paper,
+                  Make make)
+      : registered_(kind, summary, paper, [kind, make](const Settings& s, const SamplerArgs& args) {
+          auto fitting = std::dynamic_pointer_cast<const ProcessKind>(args.process);
+          if (!fitting) fail_wrong_process(kind, *args.process);
+          require(args.steps > 0, "sampler '", kind, "' needs at least one step, not ", args.steps);
+          return make(s, std::move(fitting), args.steps);
+        }) {
+    add_sampler_of_process(process, kind);
+  }
+
+ private:
+  config::Register<Sampler, Settings> registered_;
+};
+
+}  // namespace gallop::diffusion
