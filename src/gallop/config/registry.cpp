@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "gallop/config/value.h"
+
 namespace gallop::config {
 namespace {
 
@@ -11,12 +13,6 @@ using Kinds = std::map<std::string, ComponentInfo>;
 std::map<std::string, Kinds>& categories() {
   static std::map<std::string, Kinds> instance;
   return instance;
-}
-
-std::string list(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "none" : text;
 }
 
 }  // namespace
@@ -48,13 +44,15 @@ const ComponentInfo& find_component(const std::string& category, const std::stri
   const auto kinds = categories().find(category);
   if (kinds == categories().end()) {
     const auto known = component_categories();
-    fail("unknown component category '", category, "' (known: ", list(known), ")");
+    fail("unknown component category '", category, "'", did_you_mean(category, known),
+         " (known: ", quoted_list(known), ")");
   }
   const auto found = kinds->second.find(kind);
   if (found != kinds->second.end()) return found->second;
   std::vector<std::string> known;
   for (const auto& [name, info] : kinds->second) known.push_back(name);
-  fail("unknown ", category, " '", kind, "' (known: ", list(known), ")");
+  fail("unknown ", category, " '", kind, "'", did_you_mean(kind, known),
+       " (known: ", quoted_list(known), ")");
 }
 
 }  // namespace gallop::config

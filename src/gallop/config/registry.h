@@ -34,8 +34,8 @@ const ComponentInfo& find_component(const std::string& category, const std::stri
 ///         "identity", "weight = logit", "Expert Race, arXiv 2503.16057",
 ///         [](const NoSettings&, const GateArgs&) { return std::make_unique<IdentityGate>(); }};
 ///
-/// `Base` has `static constexpr const char* category` and `using Args`: what every kind is built from
-/// besides its settings.
+/// `Base` has `static constexpr const char* category` and `using Args`: what every kind is built
+/// from besides its settings.
 template <class Base, class Settings>
 class Register;
 
@@ -59,9 +59,13 @@ class Register {
  public:
   template <class Make>
   Register(const char* kind, const char* summary, const char* paper, Make make) {
-    add_component({Base::category, kind, summary, paper, [] { return std::make_unique<Settings>(); }});
-    makers<Base>()[kind] = [make = std::move(make)](const Struct& s, const typename Base::Args& args)
-        -> std::unique_ptr<Base> { return make(dynamic_cast<const Settings&>(s), args); };
+    add_component(
+        {Base::category, kind, summary, paper, [] { return std::make_unique<Settings>(); }});
+    makers<Base>()[kind] = [make = std::move(make)](
+                               const Struct& s,
+                               const typename Base::Args& args) -> std::unique_ptr<Base> {
+      return make(dynamic_cast<const Settings&>(s), args);
+    };
   }
 };
 

@@ -26,16 +26,17 @@ class Struct;
 class Component;
 
 /// Receives the fields of a config struct one by one. Parsing, printing, overriding and documenting
-/// are each one Visitor, so that a field is listed exactly once (key, member, one line of documentation,
-/// range); its default is the member's initial value.
-/// An absent optional means "derived from other fields" and prints as a comment.
+/// are each one Visitor, so that a field is listed exactly once (key, member, one line of
+/// documentation, range); its default is the member's initial value. An absent optional means
+/// "derived from other fields" and prints as a comment.
 class Visitor {
  public:
   virtual ~Visitor() = default;
   virtual void field(const char* key, bool& value, const char* doc) = 0;
   virtual void field(const char* key, int64_t& value, const char* doc, Range range = {}) = 0;
   virtual void field(const char* key, double& value, const char* doc, Range range = {}) = 0;
-  virtual void field(const char* key, std::string& value, const char* doc, Choices choices = {}) = 0;
+  virtual void field(const char* key, std::string& value, const char* doc,
+                     Choices choices = {}) = 0;
   virtual void field(const char* key, std::optional<int64_t>& value, const char* doc,
                      Range range = {}) = 0;
   virtual void field(const char* key, std::optional<double>& value, const char* doc,
@@ -74,12 +75,13 @@ struct NoSettings : Fields<NoSettings> {
   void fields(Visitor&) override {}
 };
 
-/// A choice among the registered kinds of a category, with the settings of the kind chosen. A value:
-/// copying copies the settings.
+/// A choice among the registered kinds of a category, with the settings of the kind chosen. A
+/// value: copying copies the settings.
 class Component {
  public:
-  /// `category` as in the registry ("selection", "gate", ...), `kind` the default. The settings are made
-  /// on first use, so that a Component may be a default member before all kinds are registered.
+  /// `category` as in the registry ("selection", "gate", ...), `kind` the default. The settings are
+  /// made on first use, so that a Component may be a default member before all kinds are
+  /// registered.
   Component(std::string category, std::string kind);
   Component(const Component& other);
   Component& operator=(const Component& other);

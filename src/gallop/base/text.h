@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gallop {
+
+/// The candidate that a mistyped word most likely meant: fewest insertions, deletions, replacements
+/// and swaps of neighbours, upper and lower case alike; the first of equals. Empty if none is
+/// closer than a third of the word (at least one edit).
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace gallop

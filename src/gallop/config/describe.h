@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+
+namespace gallop::config {
+
+/// One field of a config struct in a uniform shape, for everything that does not set it.
+struct FieldInfo {
+  std::string key, doc;
+  std::string type;  ///< "integer", "list of floats", "table", "gate" (the category of a component)
+  std::string limits;  ///< range or choices in words; may be empty
+  std::string value;   ///< as TOML; empty: an absent optional, or a table
+  bool optional = false;
+  Struct* table = nullptr;  ///< the nested struct; lives as long as the struct described
+  Component* component = nullptr;
+};
+
+/// The fields in the order in which the struct lists them.
+std::vector<FieldInfo> describe(Struct& config);
+
+/// Their keys only.
+std::vector<std::string> keys_of(Struct& config);
+
+}  // namespace gallop::config

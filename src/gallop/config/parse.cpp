@@ -1,0 +1,367 @@
+#include "gallop/config/parse.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "gallop/base/error.h"
+#include "gallop/base/file.h"
+#include "gallop/base/text.h"
+#include "gallop/config/describe.h"
+#include "gallop/config/registry.h"
+#include "gallop/config/tree.h"
+#include "gallop/config/value.h"
+
+namespace gallop::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t max_files = 64;
+constexpr const char* base_key = "base";
+
+std::string join(const std::string& path, const std::string& key) {
+  return path.empty() ? key : path + "." + key;
+}
+
+/// "[model.mlp]" or "the recipe".
+std::string table_name(const std::string& path) {
+  return path.empty() ? "the recipe" : "[" + path + "]";
+}
+
+template <class... Parts>
+[[noreturn]] void fail_at(const std::string& where, const std::string& path, const Node& value,
+                          const Parts&... problem) {
+  fail(where, ": ", path, " = ", shown(value), ": ", problem...);
+}
+
+bool is_registered(const Component& component) {
+  const auto kinds = components_of(component.category());
+  return std::any_of(kinds.begin(), kinds.end(),
+                     [&](const auto* info) { return info->kind == component.kind(); });
+}
+
+/// All (path, key) below a struct, to say where a misplaced key belongs.
+void collect(Struct& config, const std::string& path,
+             std::vector<std::pair<std::string, std::string>>& found) {
+  for (const auto& field : describe(config)) {
+    const auto here = join(path, field.key);
+    found.emplace_back(here, field.key);
+    if (field.table) collect(*field.table, here, found);
+    if (field.component && is_registered(*field.component)) {
+      collect(field.component->settings(), here, found);
+    }
+  }
+}
+
+/// What the user may have meant by an unknown key of the table at `path`.
+std::string suggestion(const std::string& key, std::vector<std::string> keys_here, Struct& root,
+                       const Component* owner) {
+  std::vector<std::string> meant;
+  const auto here = nearest(key, keys_here);
+  if (!here.empty()) meant.push_back("'" + here + "'");
+
+  std::vector<std::pair<std::string, std::string>> all;
+  collect(root, "", all);
+  for (const auto& [path, last] : all) {
+    if (last == key && meant.size() < 3) meant.push_back(path);
+  }
+  if (owner) {
+    for (const auto* info : components_of(owner->category())) {
+      if (info->kind == owner->kind()) continue;
+      const auto keys = keys_of(*info->make_settings());
+      if (std::find(keys.begin(), keys.end(), key) != keys.end() && meant.size() < 3) {
+        meant.push_back("kind = \"" + info->kind + "\", which has it");
+      }
+    }
+  }
+  if (meant.empty()) {
+    std::vector<std::string> lasts;
+    for (const auto& item : all) lasts.push_back(item.second);
+    const auto near = nearest(key, lasts);
+    for (const auto& [path, last] : all) {
+      if (!near.empty() && last == near && meant.empty()) meant.push_back(path);
+    }
+  }
+  std::string text;
+  for (const auto& item : meant) text += (text.empty() ? ", did you mean " : " or ") + item;
+  if (!text.empty()) return text + "?";
+  return keys_here.empty() ? " (it has no keys)" : " (known: " + quoted_list(keys_here) + ")";
+}
+
+void apply(Struct& config, const Node& table, const std::string& path, Struct& root,
+           const Component* owner);
+
+/// Sets the fields that one table of one file (or one override) names.
+class Applier final : public Visitor {
+ public:
+  Applier(const Node& table, const std::string& path, Struct& root)
+      : table_(table), path_(path), root_(root) {}
+
+  std::vector<std::string> known;
+
+  void field(const char* key, bool& value, const char*) override {
+    if (const Node* node = find(key)) {
+      expect(key, *node, Node::Kind::boolean, "true or false");
+      value = node->boolean;
+    }
+  }
+  void field(const char* key, int64_t& value, const char*, Range range) override {
+    if (const Node* node = find(key)) value = integer(join(path_, key), *node, range);
+  }
+  void field(const char* key, double& value, const char*, Range range) override {
+    if (const Node* node = find(key)) value = real(join(path_, key), *node, range);
+  }
+  void field(const char* key, std::optional<int64_t>& value, const char*, Range range) override {
+    if (const Node* node = find(key)) value = integer(join(path_, key), *node, range);
+  }
+  void field(const char* key, std::optional<double>& value, const char*, Range range) override {
+    if (const Node* node = find(key)) value = real(join(path_, key), *node, range);
+  }
+  void field(const char* key, std::string& value, const char*, Choices choices) override {
+    const Node* node = find(key);
+    if (!node) return;
+    auto text = string(join(path_, key), *node);
+    if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
+      fail_at(node->where, join(path_, key), *node, "must be one of ", quoted_list(choices),
+              did_you_mean(text, choices));
+    }
+    value = std::move(text);
+  }
+  void field(const char* key, std::vector<int64_t>& value, const char*, Range range) override {
+    list(key, value, "a list of integers",
+         [&](const std::string& path, const Node& node) { return integer(path, node, range); });
+  }
+  void field(const char* key, std::vector<double>& value, const char*, Range range) override {
+    list(key, value, "a list of floats",
+         [&](const std::string& path, const Node& node) { return real(path, node, range); });
+  }
+  void field(const char* key, std::vector<std::string>& value, const char*) override {
+    list(key, value, "a list of strings",
+         [](const std::string& path, const Node& node) { return string(path, node); });
+  }
+  void table(const char* key, Struct& value, const char*) override {
+    if (const Node* node = find(key)) {
+      expect(key, *node, Node::Kind::table, "a table");
+      apply(value, *node, join(path_, key), root_, nullptr);
+    }
+  }
+  void component(const char* key, Component& value, const char*) override {
+    const Node* node = find(key);
+    if (!node) return;
+    const auto path = join(path_, key);
+    if (node->kind != Node::Kind::table) {
+      choose(value, path, *node);
+      return;
+    }
+    Node settings = *node;
+    auto& members = settings.members;
+    const auto kind = std::find_if(members.begin(), members.end(),
+                                   [](const auto& member) { return member.key == "kind"; });
+    if (kind != members.end()) {
+      choose(value, path + ".kind", kind->value);
+      members.erase(kind);
+    } else {
+      check_kind(value.category(), value.kind(), path, *node);
+    }
+    apply(value.settings(), settings, path, root_, &value);
+  }
+
+ private:
+  const Node* find(const char* key) {
+    known.push_back(key);
+    for (const auto& member : table_.members) {
+      if (member.key == key) return &member.value;
+    }
+    return nullptr;
+  }
+
+  void expect(const char* key, const Node& node, Node::Kind kind, const char* what) const {
+    if (node.kind != kind) expected(join(path_, key), node, what);
+  }
+  [[noreturn]] static void expected(const std::string& path, const Node& node,
+                                    const std::string& what) {
+    fail_at(node.where, path, node, "expects ", what, ", not ", kind_name(node.kind));
+  }
+
+  static int64_t integer(const std::string& path, const Node& node, const Range& range) {
+    if (node.kind != Node::Kind::integer) expected(path, node, "an integer");
+    check_range(path, node, static_cast<double>(node.integer), range);
+    return node.integer;
+  }
+  static double real(const std::string& path, const Node& node, const Range& range) {
+    if (node.kind != Node::Kind::real && node.kind != Node::Kind::integer) {
+      expected(path, node, "a number");
+    }
+    const double value =
+        node.kind == Node::Kind::real ? node.real : static_cast<double>(node.integer);
+    check_range(path, node, value, range);
+    return value;
+  }
+  static void check_range(const std::string& path, const Node& node, double value,
+                          const Range& range) {
+    if (contains(range, value)) return;
+    const auto limits = to_text(range);
+    fail_at(node.where, path, node, "out of range, must be ", limits.empty() ? "a number" : limits);
+  }
+  /// `--set name=7` means the string "7" where a string is wanted.
+  static std::string string(const std::string& path, const Node& node) {
+    if (node.kind == Node::Kind::string) return node.string;
+    if (node.typed.empty()) expected(path, node, "a string");
+    return node.typed;
+  }
+  template <class T, class Read>
+  void list(const char* key, std::vector<T>& value, const char* what, Read read) {
+    const Node* node = find(key);
+    if (!node) return;
+    expect(key, *node, Node::Kind::list, what);
+    std::vector<T> result;
+    for (size_t i = 0; i < node->items.size(); ++i) {
+      result.push_back(read(join(path_, key) + "[" + std::to_string(i) + "]", node->items[i]));
+    }
+    value = std::move(result);
+  }
+  static void choose(Component& component, const std::string& path, const Node& node) {
+    if (node.kind != Node::Kind::string && node.typed.empty()) {
+      expected(path, node, "the name of a " + component.category() + " or a table with `kind`");
+    }
+    const auto kind = string(path, node);
+    check_kind(component.category(), kind, path, node);
+    if (kind != component.kind()) component.choose(kind);
+  }
+  static void check_kind(const std::string& category, const std::string& kind,
+                         const std::string& path, const Node& node) {
+    try {
+      find_component(category, kind);
+    } catch (const Error& error) {
+      fail_at(node.where, path, node, error.what());
+    }
+  }
+
+  const Node& table_;
+  const std::string& path_;
+  Struct& root_;
+};
+
+void apply(Struct& config, const Node& table, const std::string& path, Struct& root,
+           const Component* owner) {
+  Applier applier(table, path, root);
+  config.fields(applier);
+  if (owner) applier.known.push_back("kind");
+  if (path.empty()) applier.known.push_back(base_key);
+  for (const auto& member : table.members) {
+    const auto& known = applier.known;
+    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
+    const auto of = owner
+                        ? table_name(path) + " (" + owner->category() + " '" + owner->kind() + "')"
+                        : table_name(path);
+    fail_at(member.where, join(path, key_text(member.key)), member.value, "unknown key ",
+            key_text(member.key), " in ", of, suggestion(member.key, known, root, owner));
+  }
+}
+
+/// Loads a file after its bases.
+class Loader {
+ public:
+  explicit Loader(Struct& root) : root_(root) {}
+
+  void text(std::string_view text, const fs::path& file) {
+    if (++files_ > max_files) fail(file.string(), ": more than ", max_files, " recipes in one");
+    Node tree = parse_toml(text, file.string());
+    const auto base = std::find_if(tree.members.begin(), tree.members.end(),
+                                   [](const auto& member) { return member.key == base_key; });
+    if (base != tree.members.end()) {
+      open_.push_back(identity(file));
+      bases(base->value, file);
+      open_.pop_back();
+      tree.members.erase(base);
+    }
+    apply(root_, tree, "", root_, nullptr);
+  }
+
+ private:
+  /// The same for two spellings of one file.
+  static fs::path identity(const fs::path& file) {
+    std::error_code ignored;
+    const auto canonical = fs::weakly_canonical(file, ignored);
+    return ignored ? file.lexically_normal() : canonical;
+  }
+
+  void bases(const Node& node, const fs::path& file) {
+    if (node.kind == Node::Kind::list) {
+      for (const auto& item : node.items) base(item, file);
+    } else {
+      base(node, file);
+    }
+  }
+
+  void base(const Node& node, const fs::path& file) {
+    if (node.kind != Node::Kind::string || node.string.empty()) {
+      fail_at(node.where, base_key, node, "expects a file name or a list of them, not ",
+              node.kind == Node::Kind::string ? "an empty string" : kind_name(node.kind));
+    }
+    const auto path = (file.parent_path() / node.string).lexically_normal();
+    const auto same = identity(path);
+    if (std::find(open_.begin(), open_.end(), same) != open_.end()) {
+      std::string chain;
+      for (const auto& open : open_) chain += open.filename().string() + " -> ";
+      fail_at(node.where, base_key, node, "a cycle: ", chain, same.filename().string());
+    }
+    std::string content;
+    try {
+      content = read_file(path);
+    } catch (const Error& error) {
+      fail_at(node.where, base_key, node, error.what());
+    }
+    text(content, path);
+  }
+
+  Struct& root_;
+  std::vector<fs::path> open_;
+  size_t files_ = 0;
+};
+
+void validate_at(Struct& config, const std::string& name, const std::string& path) {
+  for (const auto& field : describe(config)) {
+    const auto here = join(path, field.key);
+    if (field.table) validate_at(*field.table, name, here);
+    if (field.component) {
+      if (!is_registered(*field.component)) {
+        try {
+          find_component(field.component->category(), field.component->kind());
+        } catch (const Error& error) {
+          fail(name, ": ", here, ": ", error.what());
+        }
+      }
+      validate_at(field.component->settings(), name, here);
+    }
+  }
+  try {
+    config.validate();
+  } catch (const Error& error) {
+    fail(name, ": ", table_name(path), ": ", error.what());
+  }
+}
+
+}  // namespace
+
+void load_text(Struct& into, std::string_view text, const std::string& name,
+               const std::vector<std::string>& overrides) {
+  Loader(into).text(text, name);
+  for (const auto& override_text : overrides) {
+    const Node tree = parse_override(override_text);
+    if (tree.members[0].key == base_key) {
+      fail(tree.where, ": the base of a recipe can only be given in its file");
+    }
+    apply(into, tree, "", into, nullptr);
+  }
+  validate(into, name);
+}
+
+void load(Struct& into, const fs::path& recipe, const std::vector<std::string>& overrides) {
+  load_text(into, read_file(recipe), recipe.string(), overrides);
+}
+
+void validate(Struct& config, const std::string& name) { validate_at(config, name, ""); }
+
+}  // namespace gallop::config

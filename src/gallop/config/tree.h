@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace gallop::config {
+
+/// A parsed TOML value that knows where it stands. Internal to config: parse.cpp walks it.
+struct Node {
+  enum class Kind { boolean, integer, real, string, list, table, date };
+  struct Member;
+
+  Kind kind = Kind::table;
+  bool boolean = false;
+  int64_t integer = 0;
+  double real = 0;
+  std::string string;
+  std::vector<Node> items;      ///< of a list
+  std::vector<Member> members;  ///< of a table, in the order of the text
+  std::string where;            ///< "file:line:column" or "--set key=value"
+  /// The right-hand side of a --set as typed, for fields that are strings; empty for files.
+  std::string typed;
+};
+
+struct Node::Member {
+  std::string key, where;
+  Node value;
+};
+
+/// "an integer", "a list", ...
+const char* kind_name(Node::Kind kind);
+/// The value as TOML, shortened to a few dozen characters.
+std::string shown(const Node& node);
+
+/// Parses TOML; throws Error with name, line and column. Texts above 1 MiB, keys of more than
+/// 16 parts and values nested deeper than 64 levels are refused.
+Node parse_toml(std::string_view text, const std::string& name);
+
+/// The tree of one `a.b.c=value`. A value that is no TOML is taken as a string.
+Node parse_override(const std::string& text);
+
+}  // namespace gallop::config
