@@ -1,0 +1,26 @@
+#include "gallop/blocks/residual_stream.h"
+#include "gallop/config/registry.h"
+
+namespace gallop::blocks {
+namespace {
+
+// x <- x + branch(x)
+class PlainStream : public ResidualStream {
+ public:
+  explicit PlainStream(const Args& args) : ResidualStream(*args.parent, "") {}
+  at::Tensor enter(const at::Tensor& x_BLD) const override { return x_BLD; }
+  at::Tensor read(const at::Tensor& state, int64_t) const override { return state; }
+  at::Tensor write(const at::Tensor& state, int64_t, const at::Tensor& branch_BLD) const override {
+    return state.add(branch_BLD);
+  }
+  at::Tensor leave(const at::Tensor& state) const override { return state; }
+};
+
+const config::Register<ResidualStream, config::NoSettings> registered{
+    "plain", "x + branch(x)", "He et al., arXiv 1512.03385",
+    [](const auto&, const ResidualStream::Args& args) {
+      return std::make_unique<PlainStream>(args);
+    }};
+
+}  // namespace
+}  // namespace gallop::blocks

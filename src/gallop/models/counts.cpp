@@ -1,0 +1,53 @@
+#include "gallop/models/counts.h"
+
+#include <string>
+
+namespace gallop::models {
+
+namespace {
+
+bool in_blocks(const std::string& name) { return name.rfind("blocks.", 0) == 0; }
+
+bool is_weight_matrix(const nn::Parameter& parameter) {
+  const std::string name = parameter.name();
+  return name.size() > 7 && name.compare(name.size() - 7, 7, ".weight") == 0 &&
+         parameter.shape().size() >= 2;
+}
+
+// Multiply-adds of one sample; `auxiliary` counts the heads that only training uses.
+double multiply_adds(const Model& model, bool auxiliary) {
+  double sum = static_cast<double>(model.attention_multiply_adds());
+  for (const nn::Parameter* parameter : model.parameters()) {
+    const nn::Attributes& attributes = parameter->attributes();
+    const bool table = parameter->name().find("embedding_table") != std::string::npos;
+    if (!parameter->trainable() || !is_weight_matrix(*parameter) || table) continue;
+    if (attributes.auxiliary && !auxiliary) continue;
+    const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
+    sum += uses * attributes.active * static_cast<double>(parameter->numel());
+  }
+  return sum;
+}
+
+}  // namespace
+
+Counts count(const Model& model) {
+  Counts counts;
+  for (const nn::Parameter* parameter : model.parameters()) {
+    const nn::Attributes& attributes = parameter->attributes();
+    const int64_t numel = parameter->numel();
+    if (attributes.buffer) continue;
+    counts.total += numel;
+    if (!attributes.frozen) counts.trainable += numel;
+    if (!attributes.auxiliary) counts.active += attributes.active * static_cast<double>(numel);
+    if (in_blocks(parameter->name()) && is_weight_matrix(*parameter) && !attributes.auxiliary) {
+      counts.paper_total += numel;
+      counts.paper_active += attributes.active * static_cast<double>(numel);
+    }
+  }
+  counts.multiply_adds = multiply_adds(model, false);
+  return counts;
+}
+
+double training_flops(const Model& model) { return 3 * 2 * multiply_adds(model, true); }
+
+}  // namespace gallop::models

@@ -1,0 +1,191 @@
+#include "gallop/models/dit/dit.h"
+
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/silu.h>
+
+#include <sstream>
+
+#include "gallop/base/error.h"
+#include "gallop/config/registry.h"
+#include "gallop/models/dit/patches.h"
+#include "gallop/ops/adaln.h"
+
+namespace gallop::models {
+
+namespace {
+
+// Modulations start at zero, so that every block is the identity at step 0 (adaLN-Zero).
+nn::LinearOptions zero_per_sample() {
+  return {.weight_init = nn::Init::zeros(), .attributes = {.per_sample = true}};
+}
+
+void tap(const nn::ForwardContext& ctx, const std::string& name, const at::Tensor& value) {
+  if (ctx.taps != nullptr) ctx.taps->add(name, value);
+}
+
+}  // namespace
+
+PatchEmbedder::PatchEmbedder(nn::Module& parent, std::string name, int64_t patch, int64_t C,
+                             int64_t D)
+    : Module(parent, std::move(name)),
+      patch_(patch),
+      weight_(*this, "proj.weight", {D, C, patch, patch},
+              nn::Init::xavier_uniform(C * patch * patch, D)),
+      bias_(*this, "proj.bias", {D}, nn::Init::zeros(), {.decay = false}) {}
+
+at::Tensor PatchEmbedder::forward(const at::Tensor& x_BCHW) const {
+  const at::Tensor grid_BDhw = at::conv2d(x_BCHW, *weight_, *bias_, {patch_, patch_});
+  return grid_BDhw.flatten(2).transpose(1, 2);
+}
+
+DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
+                   const config::Component& mlp)
+    : Module(parent, "blocks." + std::to_string(index)),
+      index_(index),
+      attn_(*this, "attn", sizes.width, sizes.heads),
+      mlp_(config::make<nn::FeedForward>(
+          mlp, {.parent = this,
+                .D = sizes.width,
+                .tokens = sizes.tokens(),
+                .target_width = sizes.patch * sizes.patch * sizes.args.channels,
+                .layers = sizes.depth})),
+      adaLN_modulation_(*this, "adaLN_modulation.1", sizes.width, 6 * sizes.width,
+                        zero_per_sample()) {}
+
+at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
+                             const blocks::ResidualStream& stream,
+                             const nn::ForwardContext& ctx) const {
+  const at::Tensor modulation = adaLN_modulation_.forward(silu_c_BD);  // [B, 6D]
+  const auto m = modulation.chunk(6, 1);                               // shift, scale, gate; twice
+
+  const int64_t first = 2 * index_, second = first + 1;
+  const at::Tensor attention_BLD =
+      attn_.forward(ops::adaln_modulate(stream.read(state, first), m[0], m[1]));
+  const at::Tensor between = stream.write(state, first, m[2].unsqueeze(1).mul(attention_BLD));
+
+  const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);
+  const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
+  const at::Tensor after = stream.write(between, second, m[5].unsqueeze(1).mul(mlp_BLD));
+
+  if (ctx.taps != nullptr) {
+    const std::string block = "block." + std::to_string(index_);
+    ctx.taps->add(block + ".adaln", modulation);
+    ctx.taps->add(block + ".attn", attention_BLD);
+    ctx.taps->add(block + ".mlp_input", x_BLD);
+    ctx.taps->add(block + ".mlp", mlp_BLD);
+    ctx.taps->add(block, stream.leave(after));
+  }
+  return after;
+}
+
+FinalLayer::FinalLayer(nn::Module& parent, int64_t D, int64_t patch, int64_t C_out)
+    : Module(parent, "final_layer"),
+      linear_(*this, "linear", D, patch * patch * C_out, {.weight_init = nn::Init::zeros()}),
+      adaLN_modulation_(*this, "adaLN_modulation.1", D, 2 * D, zero_per_sample()) {}
+
+at::Tensor FinalLayer::forward(const at::Tensor& x_BLD, const at::Tensor& silu_c_BD) const {
+  const auto m = adaLN_modulation_.forward(silu_c_BD).chunk(2, 1);  // shift, scale
+  return linear_.forward(ops::adaln_modulate(x_BLD, m[0], m[1]));
+}
+
+Dit::Dit(const DitSettings& settings, const Args& args)
+    : sizes_(resolve(settings, args)),
+      label_dropout_(settings.label_dropout),
+      drop_sigma_(settings.drop_sigma),
+      x_embedder_(*this, "x_embedder", sizes_.patch, sizes_.args.channels, sizes_.width),
+      t_embedder_(*this, "t_embedder", sizes_.width),
+      pos_embed_(
+          *this, "pos_embed", {1, sizes_.tokens(), sizes_.width}, nn::Init::computed([s = sizes_] {
+            return nn::position_table_2d(s.width, s.args.height / s.patch, s.args.width / s.patch);
+          }),
+          {.decay = false, .frozen = true}),
+      stream_(config::make<blocks::ResidualStream>(
+          settings.stream, {.parent = this, .D = sizes_.width, .sublayers = 2 * sizes_.depth})),
+      final_layer_(*this, sizes_.width, sizes_.patch,
+                   sizes_.args.channels * (sizes_.learn_sigma ? 2 : 1)) {
+  if (sizes_.args.classes > 0) {
+    y_embedder_.emplace(*this, "y_embedder", sizes_.args.classes, label_dropout_ > 0, sizes_.width);
+  }
+  for (int64_t i = 0; i < sizes_.depth; ++i) {
+    blocks_.push_back(std::make_unique<DitBlock>(*this, i, sizes_, settings.mlp));
+  }
+}
+
+at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx) const {
+  const Args& in = sizes_.args;
+  require(x_BCHW.dim() == 4 && x_BCHW.size(1) == in.channels && x_BCHW.size(2) == in.height &&
+              x_BCHW.size(3) == in.width,
+          "the model takes x of [B, ", in.channels, ", ", in.height, ", ", in.width, "], got ",
+          x_BCHW.sizes());
+
+  const at::Tensor tokens_BLD = x_embedder_.forward(x_BCHW);
+  tap(ctx, "x_embed", tokens_BLD);
+  at::Tensor c_BD = t_embedder_.forward(ctx.timestep_B);
+  tap(ctx, "t_embed", c_BD);
+  if (y_embedder_) {
+    const at::Tensor label_BD = y_embedder_->forward(ctx.label_B);
+    tap(ctx, "y_embed", label_BD);
+    c_BD = c_BD.add(label_BD);
+  }
+  tap(ctx, "c", c_BD);
+  const at::Tensor silu_c_BD = at::silu(c_BD);
+
+  at::Tensor state = stream_->enter(tokens_BLD.add(*pos_embed_));
+  for (const auto& block : blocks_) state = block->forward(state, silu_c_BD, *stream_, ctx);
+
+  const at::Tensor out_BLF =
+      final_layer_.forward(stream_->leave(state), silu_c_BD);  // [B, L, p*p*C_out]
+  tap(ctx, "final_tokens", out_BLF);
+  const at::Tensor image = unpatchify(out_BLF, sizes_.patch, in.height, in.width);
+  return drop_sigma_ && sizes_.learn_sigma ? image.narrow(1, 0, in.channels) : image;
+}
+
+int64_t Dit::output_channels() const {
+  return sizes_.args.channels * (sizes_.learn_sigma && !drop_sigma_ ? 2 : 1);
+}
+
+at::Tensor Dit::to_tokens(const at::Tensor& image_BCHW) const {
+  return patchify(image_BCHW, sizes_.patch);
+}
+
+int64_t Dit::attention_multiply_adds() const {
+  const int64_t L = tokens();
+  return sizes_.depth * 2 * L * L * sizes_.width;
+}
+
+int64_t Dit::activation_bytes(int64_t element_size) const {
+  // A block keeps its two streams, two norms, qkv, attention output and branch products (about 12 D
+  // a token) and, for each unit of hidden width that is active, the value before and after the
+  // activation.
+  double hidden = 0;
+  for (const nn::Parameter* parameter : parameters()) {
+    const std::string name = parameter->name();
+    if (name.find("fc1.bias") != std::string::npos) {
+      hidden += parameter->attributes().active * static_cast<double>(parameter->numel());
+    }
+  }
+  const double width = static_cast<double>(sizes_.width);
+  const double per_token = 14 * width * static_cast<double>(sizes_.depth) + 2.5 * hidden;
+  return static_cast<int64_t>(per_token * static_cast<double>(tokens() * element_size));
+}
+
+std::string Dit::summary() const {
+  std::ostringstream text;
+  text << "DiT, " << sizes_.depth << " blocks, width " << sizes_.width << ", " << sizes_.heads
+       << " heads, patch " << sizes_.patch << ", input " << sizes_.args.channels << "x"
+       << sizes_.args.height << "x" << sizes_.args.width << ", " << tokens() << " tokens";
+  if (sizes_.args.classes > 0) text << ", " << sizes_.args.classes << " classes";
+  return text.str();
+}
+
+namespace {
+
+const config::Register<Model, DitSettings> registered{
+    "dit", "diffusion transformer with adaLN-Zero; with a sparse mlp, Race-DiT and its rivals",
+    "DiT, arXiv 2212.09748; Expert Race, arXiv 2503.16057",
+    [](const DitSettings& settings, const Model::Args& args) {
+      return std::make_unique<Dit>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::models

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "gallop/config/schema.h"
+#include "gallop/models/model.h"
+
+namespace gallop::models {
+
+/// [model] of kind "dit": DiT (arXiv 2212.09748), and with `mlp = "moe"` Race-DiT (arXiv
+/// 2503.16057).
+struct DitSettings : config::Fields<DitSettings> {
+  std::string size;
+  std::optional<int64_t> depth, width, heads, patch;
+  std::optional<int64_t> channels, image, classes;
+  double label_dropout = 0.1;
+  std::string learn_sigma = "auto";
+  bool drop_sigma = false;
+  config::Component mlp{"mlp", "dense"}, stream{"stream", "plain"};
+  void fields(config::Visitor& v) override;
+  void validate() const override;
+};
+
+/// The sizes that a model is built with, all checked.
+struct DitSizes {
+  int64_t depth, width, heads, patch;
+  Model::Args args;
+  bool learn_sigma;
+  int64_t tokens() const { return (args.height / patch) * (args.width / patch); }
+};
+DitSizes resolve(const DitSettings& settings, const Model::Args& args);
+
+}  // namespace gallop::models

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "gallop/nn/forward_context.h"
+#include "gallop/nn/module.h"
+
+namespace gallop::nn {
+
+/// What a transformer block calls its MLP: dense, or a sparse layer. The kinds choose their own
+/// child name
+/// ("mlp", "moe"), since checkpoints are loaded by name.
+class FeedForward : public Module {
+ public:
+  static constexpr const char* category = "mlp";
+  struct Args {
+    Module* parent = nullptr;  ///< the block
+    int64_t D = 0;             ///< width
+    int64_t tokens = 0;        ///< L
+    int64_t target_width = 0;  ///< p*p*C: width of a token of the training target
+    int64_t layers = 0;        ///< feed-forward layers in the model
+  };
+  using Module::Module;
+  /// x_BLD -> [B, L, D].
+  virtual at::Tensor forward(const at::Tensor& x_BLD, const ForwardContext& ctx) const = 0;
+};
+
+}  // namespace gallop::nn

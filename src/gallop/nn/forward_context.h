@@ -1,0 +1,35 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace gallop::sparse {
+struct RoutingRecord;
+}
+
+namespace gallop::nn {
+
+/// Intermediate tensors that someone asked for, in the order of the forward.
+struct Taps {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  void add(std::string name, const at::Tensor& value) {
+    tensors.emplace_back(std::move(name), value);
+  }
+};
+
+/// What travels down a forward; owned by the caller. Unused fields are undefined or null.
+/// Shape legend of model code: B batch, L tokens a sample, T = B*L, D width, E experts, K active
+/// experts a token on average, P kept (token, expert) pairs, H expert hidden width, N heads, C
+/// channels.
+struct ForwardContext {
+  bool training = false;  ///< top-K routing and pending updates; otherwise thresholds
+  at::Tensor timestep_B;  ///< as the network expects it: index 0..999, or t in [0, 1]
+  at::Tensor label_B;     ///< int64; undefined for unconditional models
+  std::vector<sparse::RoutingRecord>* routing = nullptr;  ///< null: nobody asked
+  Taps* taps = nullptr;                                   ///< null: nobody asked
+};
+
+}  // namespace gallop::nn

@@ -1,0 +1,27 @@
+#include "gallop/nn/linear.h"
+
+#include "gallop/ops/linear.h"
+
+namespace gallop::nn {
+
+Attributes without_decay(Attributes attributes) {
+  attributes.decay = false;
+  return attributes;
+}
+
+Linear::Linear(Module& parent, std::string name, int64_t in, int64_t out,
+               const LinearOptions& options)
+    : Module(parent, std::move(name)),
+      weight_(*this, "weight", {out, in},
+              options.weight_init.value_or(Init::xavier_uniform(in, out)), options.attributes) {
+  if (options.bias) {
+    bias_.emplace(*this, "bias", std::vector<int64_t>{out}, Init::zeros(),
+                  without_decay(options.attributes));
+  }
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return ops::linear(x, *weight_, bias_ ? **bias_ : at::Tensor());
+}
+
+}  // namespace gallop::nn

@@ -1,0 +1,108 @@
+#include "gallop/nn/module.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include <cmath>
+#include <span>
+
+#include "gallop/base/error.h"
+#include "gallop/base/random.h"
+
+namespace gallop::nn {
+
+namespace {
+
+std::string join(const std::string& prefix, const std::string& name) {
+  if (prefix.empty()) return name;
+  if (name.empty()) return prefix;
+  return prefix + "." + name;
+}
+
+// Random values are drawn in float32 for every dtype, so that a float64 model of the same seed has
+// the same weights.
+at::Tensor initial_value(const Parameter& parameter, uint64_t seed) {
+  const Init& init = parameter.init();
+  if (init.kind == Init::Kind::computed) return init.compute();
+  if (init.kind == Init::Kind::constant) {
+    return at::full(parameter.shape(), init.value, at::TensorOptions(at::kFloat));
+  }
+  at::Tensor value = at::empty(parameter.shape(), at::TensorOptions(at::kFloat));
+  const std::span<float> out(value.mutable_data_ptr<float>(), value.numel());
+  const NoiseKey key{seed, "init", hash_name(parameter.name()), 0};
+  if (init.kind == Init::Kind::normal) {
+    fill_normal(out, key);
+    value.mul_(init.value);
+  } else {
+    fill_uniform(out, key);
+    const double bound = std::sqrt(6.0 / static_cast<double>(init.fan_in + init.fan_out));
+    value.mul_(2 * bound).sub_(bound);
+  }
+  return value;
+}
+
+}  // namespace
+
+Parameter::Parameter(Module& owner, std::string name, std::vector<int64_t> shape, Init init,
+                     Attributes attributes)
+    : owner_(&owner),
+      name_(std::move(name)),
+      shape_(std::move(shape)),
+      init_(std::move(init)),
+      attributes_(attributes) {
+  owner.entries_.emplace_back(this);
+}
+
+std::string Parameter::name() const { return join(owner_->name(), name_); }
+
+int64_t Parameter::numel() const {
+  int64_t count = 1;
+  for (const int64_t size : shape_) count *= size;
+  return count;
+}
+
+void Parameter::set_value(at::Tensor value) {
+  require(value.sizes() == at::IntArrayRef(shape_), name(), ": a value of shape ", value.sizes(),
+          " was given for the declared shape ", at::IntArrayRef(shape_));
+  value_ = std::move(value);
+}
+
+Module::Module(Module& parent, std::string name) : parent_(&parent), name_(std::move(name)) {
+  parent.entries_.emplace_back(this);
+}
+
+std::string Module::name() const {
+  return parent_ == nullptr ? name_ : join(parent_->name(), name_);
+}
+
+std::vector<Parameter*> Module::parameters() const {
+  std::vector<Parameter*> all;
+  for (const auto& entry : entries_) {
+    if (const auto* parameter = std::get_if<Parameter*>(&entry)) {
+      all.push_back(*parameter);
+    } else {
+      const auto below = std::get<Module*>(entry)->parameters();
+      all.insert(all.end(), below.begin(), below.end());
+    }
+  }
+  return all;
+}
+
+Parameter* Module::find_parameter(const std::string& name) const {
+  for (Parameter* parameter : parameters()) {
+    if (parameter->name() == name) return parameter;
+  }
+  return nullptr;
+}
+
+void Module::materialize(uint64_t seed, Placement placement, bool gradients) {
+  const auto options = at::TensorOptions(placement.dtype).device(placement.device);
+  for (Parameter* parameter : parameters()) {
+    at::Tensor value = at::empty(parameter->shape(), options);
+    value.copy_(initial_value(*parameter, seed));
+    value.set_requires_grad(gradients && parameter->trainable());
+    parameter->set_value(std::move(value));
+  }
+}
+
+}  // namespace gallop::nn

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace gallop::nn {
+
+class Module;
+
+/// How a parameter gets its first value. Random ones are keyed by (seed, parameter name), so models
+/// that share a name share its initial weights.
+struct Init {
+  enum class Kind { constant, normal, xavier_uniform, computed };
+  Kind kind = Kind::constant;
+  double value = 0;                     ///< the constant, or the standard deviation
+  int64_t fan_in = 0, fan_out = 0;      ///< of xavier_uniform
+  std::function<at::Tensor()> compute;  ///< of computed: a CPU tensor in the parameter's shape
+
+  static Init zeros() { return {}; }
+  static Init constant(double value) { return {.value = value}; }
+  static Init normal(double deviation) { return {.kind = Kind::normal, .value = deviation}; }
+  static Init xavier_uniform(int64_t fan_in, int64_t fan_out) {
+    return {.kind = Kind::xavier_uniform, .fan_in = fan_in, .fan_out = fan_out};
+  }
+  static Init computed(std::function<at::Tensor()> compute) {
+    return {.kind = Kind::computed, .compute = std::move(compute)};
+  }
+};
+
+/// What optimizer, clipping, EMA, checkpoints and counting know of a parameter.
+struct Attributes {
+  bool decay = true;        ///< weight decay applies (matrices; biases and tables say false)
+  double lr_scale = 1;      ///< factor on the learning rate
+  bool frozen = false;      ///< stored, but never trained (position tables)
+  bool buffer = false;      ///< state that a step changes outside the optimizer (thresholds)
+  bool auxiliary = false;   ///< used in training only, thrown away at inference (PLR head)
+  bool per_sample = false;  ///< applied once a sample instead of once a token (adaLN, embedders)
+  double active = 1;        ///< share of its elements that an average token uses (k/E for experts)
+};
+
+/// One named tensor of a model: declared with name, shape and init before anything is allocated, so
+/// that sizes are counted without memory.
+class Parameter {
+ public:
+  /// Declares itself with `owner`, which must outlive it (it is a member of the owner).
+  Parameter(Module& owner, std::string name, std::vector<int64_t> shape, Init init,
+            Attributes attributes = {});
+  Parameter(const Parameter&) = delete;
+  Parameter& operator=(const Parameter&) = delete;
+
+  /// The value; undefined before Module::materialize.
+  const at::Tensor& operator*() const { return value_; }
+  const at::Tensor* operator->() const { return &value_; }
+  /// Replaces the tensor itself; the shape must be the declared one.
+  void set_value(at::Tensor value);
+
+  /// Full dotted name inside the root module, e.g. "blocks.0.attn.qkv.weight".
+  std::string name() const;
+  const std::vector<int64_t>& shape() const { return shape_; }
+  int64_t numel() const;
+  const Init& init() const { return init_; }
+  const Attributes& attributes() const { return attributes_; }
+  bool trainable() const { return !attributes_.frozen && !attributes_.buffer; }
+
+ private:
+  const Module* owner_;
+  std::string name_;
+  std::vector<int64_t> shape_;
+  Init init_;
+  Attributes attributes_;
+  at::Tensor value_;
+};
+
+/// Where and in which type parameters are made.
+struct Placement {
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+/// A part of a model: a named node that owns parameters and child modules as plain members. Neither
+/// copied nor moved, since children know their parent.
+class Module {
+ public:
+  /// A root.
+  Module() = default;
+  /// A child; `name` may be empty (its parameters then carry the parent's name) and may contain
+  /// dots.
+  Module(Module& parent, std::string name);
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  /// All parameters and buffers below, in order of declaration.
+  std::vector<Parameter*> parameters() const;
+  /// Null pointer if there is none of that full name.
+  Parameter* find_parameter(const std::string& name) const;
+  /// Dotted name inside the root; empty for the root.
+  std::string name() const;
+
+  /// Allocates all parameters and gives them their first values; trainable ones require grad unless
+  /// `gradients` is false (EMA copies, inference).
+  void materialize(uint64_t seed, Placement placement = {}, bool gradients = true);
+
+ private:
+  friend class Parameter;
+  const Module* parent_ = nullptr;
+  std::string name_;
+  std::vector<std::variant<Parameter*, Module*>> entries_;
+};
+
+}  // namespace gallop::nn

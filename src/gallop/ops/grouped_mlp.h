@@ -1,0 +1,24 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace gallop::ops {
+
+/// The tensors of E two-layer MLPs.
+struct GroupedMlpWeights {
+  at::Tensor w1_EHD, b1_EH, w2_EDH, b2_ED;
+};
+
+/// y_t = sum over pairs p of token t, in order of the pairs, of weights_p * (W2_e gelu_tanh(W1_e
+/// x_t + b1_e) + b2_e). x_TD; offsets [E+1] int64 on the CPU and tokens_P int64 as in
+/// sparse::Assignment; returns [T, D], exact zeros for tokens without a pair. Differentiable in x,
+/// weights and all four tensors.
+at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
+                       const at::Tensor& tokens_P, const at::Tensor& weights_P,
+                       const GroupedMlpWeights& mlp);
+/// The same in plain ATen.
+at::Tensor grouped_mlp_reference(const at::Tensor& x_TD, const at::Tensor& offsets,
+                                 const at::Tensor& tokens_P, const at::Tensor& weights_P,
+                                 const GroupedMlpWeights& mlp);
+
+}  // namespace gallop::ops

@@ -1,0 +1,11 @@
+#include "gallop/ops/linear.h"
+
+#include <ATen/ops/linear.h>
+
+namespace gallop::ops {
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+}
+
+}  // namespace gallop::ops

@@ -1,0 +1,22 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/gate.h"
+
+namespace gallop::sparse {
+namespace {
+
+// Softmax removes any offset of a token, so scores of different tokens lose their common scale:
+// selection is on the gated scores.
+class SoftmaxGate : public Gate {
+ public:
+  Scores scores(const at::Tensor& logits_BLE) const override {
+    const at::Tensor gate_BLE = logits_BLE.softmax(-1);
+    return {logits_BLE, gate_BLE, gate_BLE};
+  }
+};
+
+const config::Register<Gate, config::NoSettings> registered{
+    "softmax", "weight = softmax over the experts of a token", "Shazeer et al., arXiv 1701.06538",
+    [](const auto&, const auto&) { return std::make_unique<SoftmaxGate>(); }};
+
+}  // namespace
+}  // namespace gallop::sparse

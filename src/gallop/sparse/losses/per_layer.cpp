@@ -1,0 +1,46 @@
+#include "gallop/base/error.h"
+#include "gallop/config/registry.h"
+#include "gallop/sparse/sparse_loss.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct PerLayerSettings : config::Fields<PerLayerSettings> {
+  double weight = 0;
+  std::string reduction = "sum";
+  void fields(config::Visitor& v) override {
+    v.field("weight", weight, "factor in the total loss, 1e-2 in the paper's public code",
+            config::at_least(0));
+    v.field("reduction", reduction, "over the layers: their sum, or their mean", {"sum", "mean"});
+  }
+};
+
+// mean over the elements of a layer of (head - target)^2, then the sum (or mean) over layers; the
+// target is the network's own, on the image channels only (Expert Race, section 6).
+class PerLayer : public SparseLoss {
+ public:
+  PerLayer(const PerLayerSettings& settings, const Args& args)
+      : weight_(settings.weight),
+        factor_(settings.reduction == "mean" ? 1.0 / static_cast<double>(args.layers) : 1.0) {}
+  std::string kind() const override { return "per_layer"; }
+  double weight() const override { return weight_; }
+  bool needs_head() const override { return true; }
+  at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const override {
+    require(record.head_BLH.defined(), record.layer, ": the router made no per-layer prediction");
+    require(target_BLH.defined(), record.layer, ": the per-layer loss needs the training target");
+    return record.head_BLH.sub(target_BLH).square().mean().mul(factor_);
+  }
+
+ private:
+  double weight_, factor_;
+};
+
+const config::Register<SparseLoss, PerLayerSettings> registered{
+    "per_layer", "a head in every router predicts the training target",
+    "Expert Race, arXiv 2503.16057",
+    [](const PerLayerSettings& settings, const SparseLoss::Args& args) {
+      return std::make_unique<PerLayer>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

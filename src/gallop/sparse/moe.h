@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+#include "gallop/nn/feed_forward.h"
+#include "gallop/sparse/experts.h"
+#include "gallop/sparse/gate.h"
+#include "gallop/sparse/router.h"
+#include "gallop/sparse/selection.h"
+#include "gallop/sparse/sparse_loss.h"
+
+namespace gallop::sparse {
+
+/// [model.mlp] of kind "moe".
+struct MoeSettings : config::Fields<MoeSettings> {
+  std::string setting;  ///< "k-in-E"
+  int64_t experts = 8;
+  double active = 2;
+  std::optional<int64_t> split;  ///< hidden = 4 D / split; absent: k
+  std::optional<int64_t> hidden;
+  config::Component router{"router", "mlp"}, gate{"gate", "identity"},
+      selection{"selection", "race"}, kind_of_experts{"experts", "mlp"};
+  SparseLossesConfig losses;
+  void fields(config::Visitor& v) override;
+  void validate() const override;
+
+  struct Sizes {
+    int64_t experts, hidden;
+    double active;
+  };
+  /// E, H and k after `setting` and `split` are applied; throws Error on impossible ones.
+  Sizes sizes(int64_t D) const;
+};
+
+/// The usual sparse layer: router -> gate -> selection -> assignment -> experts -> combine. Named
+/// "moe".
+class Moe : public nn::FeedForward {
+ public:
+  Moe(const MoeSettings& settings, const Args& args);
+  at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override;
+
+  Selection& selection() { return *selection_; }
+  const Experts& experts() const { return *experts_; }
+
+ private:
+  double active_;
+  std::vector<std::unique_ptr<SparseLoss>> losses_;
+  std::unique_ptr<Router> router_;
+  std::unique_ptr<Gate> gate_;
+  std::unique_ptr<Selection> selection_;
+  std::unique_ptr<Experts> experts_;
+};
+
+}  // namespace gallop::sparse

@@ -1,0 +1,117 @@
+#include "gallop/sparse/pooled_selection.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/kthvalue.h>
+
+#include <cmath>
+#include <limits>
+
+#include "gallop/base/error.h"
+#include "gallop/ops/topk_mask.h"
+
+namespace gallop::sparse {
+
+namespace {
+
+// One value for each pool that is the same for all samples: [], [E] or [L]; none if rows are
+// samples.
+std::optional<std::vector<int64_t>> threshold_shape(const Pools& pools,
+                                                    const Selection::Args& args) {
+  if (!pools.samples) return std::nullopt;
+  std::vector<int64_t> shape;
+  if (!pools.tokens) shape.push_back(args.tokens);
+  if (!pools.experts) shape.push_back(args.experts);
+  return shape;
+}
+
+}  // namespace
+
+at::Tensor Selection::exact_threshold(const at::Tensor&) const {
+  fail(name(), ": this selection has no threshold to calibrate");
+}
+
+int64_t kept_of_pool(double active, int64_t pool, int64_t experts) {
+  // The tolerance repairs products such as 1.1 * 10 that binary fractions put just below an
+  // integer.
+  return static_cast<int64_t>(
+      std::floor(active * static_cast<double>(pool) / static_cast<double>(experts) + 1e-9));
+}
+
+PooledSelection::PooledSelection(Pools pools, const ThresholdSettings& settings, const Args& args)
+    : Selection(*args.parent, "router"), pools_(pools), settings_(settings), args_(args) {
+  const bool pooled[3] = {pools.samples, pools.tokens, pools.experts};
+  for (int64_t d = 0; d < 3; ++d) {
+    if (!pooled[d]) permutation_.push_back(d);
+  }
+  for (int64_t d = 0; d < 3; ++d) {
+    if (pooled[d]) permutation_.push_back(d);
+  }
+  if (const auto shape = threshold_shape(pools, args)) {
+    const double initial = settings.initial.value_or(std::numeric_limits<double>::quiet_NaN());
+    threshold_.emplace(*this, "threshold", *shape, nn::Init::constant(initial),
+                       nn::Attributes{.decay = false, .buffer = true});
+  }
+}
+
+at::Tensor PooledSelection::to_rows(const at::Tensor& x_BLE) const {
+  int64_t pool = 1;
+  if (pools_.samples) pool *= x_BLE.size(0);
+  if (pools_.tokens) pool *= x_BLE.size(1);
+  if (pools_.experts) pool *= x_BLE.size(2);
+  return x_BLE.permute(permutation_).reshape({-1, pool});
+}
+
+at::Tensor PooledSelection::from_rows(const at::Tensor& rows, at::IntArrayRef shape_BLE) const {
+  std::vector<int64_t> permuted, inverse(3);
+  for (size_t i = 0; i < 3; ++i) {
+    permuted.push_back(shape_BLE[permutation_[i]]);
+    inverse[permutation_[i]] = static_cast<int64_t>(i);
+  }
+  return rows.reshape(permuted).permute(inverse).contiguous();
+}
+
+bool PooledSelection::by_threshold(const nn::ForwardContext& ctx) const {
+  return !ctx.training && threshold_ && settings_.inference == "threshold";
+}
+
+at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE) const {
+  const at::Tensor& tau = **threshold_;
+  require(!tau.isnan().any().item<bool>(), threshold_->name(),
+          " is not set (NaN): the weights come from no training step. Train first, run `gallop "
+          "calibrate`, or choose selection.inference = \"top-k\"");
+  // [L] counts positions, [E] experts, [] everything.
+  const bool positions = !pools_.tokens;
+  return gate_BLE.ge(positions ? tau.unsqueeze(-1) : tau);
+}
+
+Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext& ctx) const {
+  const at::NoGradGuard no_grad;
+  if (by_threshold(ctx)) return {.mask_BLE = above_threshold(scores.gate_BLE)};
+
+  const at::Tensor key_rows = to_rows(scores.key_BLE);
+  const int64_t K = kept_of_pool(args_.active, key_rows.size(1), args_.experts);
+  const ops::TopK top = ops::topk_mask(key_rows, K);
+  Selected selected{.mask_BLE = from_rows(top.mask_RN, scores.key_BLE.sizes())};
+  selected.kappa = K == 0 ? at::full({key_rows.size(0)}, std::numeric_limits<double>::infinity(),
+                                     key_rows.options())
+                          : to_rows(scores.gate_BLE).gather(1, top.last_R.unsqueeze(1)).squeeze(1);
+  if (ctx.training && threshold_) {
+    const at::Tensor tau = **threshold_, kappa = selected.kappa;
+    selected.pending.push_back({[tau, kappa, settings = settings_](int64_t applied_steps) {
+      update_threshold(tau, kappa, settings.momentum_at(applied_steps));
+    }});
+  }
+  return selected;
+}
+
+at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE) const {
+  if (!threshold_) return Selection::exact_threshold(gate_NLE);
+  const at::NoGradGuard no_grad;
+  const at::Tensor rows = to_rows(gate_NLE);
+  const int64_t kept = kept_of_pool(args_.active, rows.size(1), args_.experts);
+  require(kept > 0, name(), ": too few scores (", rows.size(1), ") to calibrate a threshold");
+  return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());
+}
+
+}  // namespace gallop::sparse

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "gallop/sparse/selection.h"
+#include "gallop/sparse/threshold.h"
+
+namespace gallop::sparse {
+
+/// The unified view of Expert Race (arXiv 2503.16057): the score tensor [B, L, E] is permuted to a
+/// matrix whose rows are pools, and each row keeps its K = floor(k * pool / E) best entries by
+/// (value descending, flat index ascending). A `Pools` names the free (pooled) dimensions.
+///
+/// Kinds whose rows do not depend on the sample have an inference threshold: race one scalar, BL
+/// one an expert, BE one a position; each is the moving average of its own kappa. The others keep
+/// their top-K at inference, which depends on no other sample.
+class PooledSelection : public Selection {
+ public:
+  PooledSelection(Pools pools, const ThresholdSettings& settings, const Args& args);
+  Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override;
+  Pools pools() const override { return pools_; }
+  nn::Parameter* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
+  at::Tensor exact_threshold(const at::Tensor& gate_NLE) const override;
+
+ private:
+  bool by_threshold(const nn::ForwardContext& ctx) const;
+  at::Tensor above_threshold(const at::Tensor& gate_BLE) const;
+  at::Tensor to_rows(const at::Tensor& x_BLE) const;
+  at::Tensor from_rows(const at::Tensor& rows, at::IntArrayRef shape_BLE) const;
+
+  Pools pools_;
+  ThresholdSettings settings_;
+  Args args_;
+  std::vector<int64_t> permutation_;  // of (B, L, E): row dimensions first, pooled ones last
+  std::optional<nn::Parameter> threshold_;
+};
+
+/// K of a pool of `pool` scores: floor(active * pool / experts).
+int64_t kept_of_pool(double active, int64_t pool, int64_t experts);
+
+}  // namespace gallop::sparse

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <vector>
+
+#include "gallop/nn/forward_context.h"
+#include "gallop/nn/module.h"
+#include "gallop/sparse/gate.h"
+#include "gallop/sparse/routing_record.h"
+
+namespace gallop::sparse {
+
+/// Over what the candidates of a selection compete.
+struct Pools {
+  bool tokens = false, samples = false, experts = false;
+};
+
+/// The kept pairs of one forward and what the selection wants remembered.
+struct Selected {
+  at::Tensor mask_BLE;  ///< bool
+  at::Tensor kappa;  ///< [rows] K-th largest gated score, +inf where K = 0; undefined by threshold
+  std::vector<PendingUpdate> pending;
+};
+
+/// Decides which (token, expert) pairs are kept. Its buffers live under the router's name.
+class Selection : public nn::Module {
+ public:
+  static constexpr const char* category = "selection";
+  struct Args {
+    nn::Module* parent = nullptr;
+    int64_t experts = 0, tokens = 0;  ///< E, L
+    double active = 0;                ///< K, may be fractional
+  };
+  using nn::Module::Module;
+  virtual Selected select(const Scores& scores, const nn::ForwardContext& ctx) const = 0;
+  virtual Pools pools() const = 0;
+  /// The threshold buffer, or null for a kind that has none.
+  virtual nn::Parameter* threshold() { return nullptr; }
+  /// From gated scores [N, L, E] of many samples: the exact value of the threshold buffer, the
+  /// (1 - k/E) quantile of each of its pools. Only for kinds with a threshold.
+  virtual at::Tensor exact_threshold(const at::Tensor& gate_NLE) const;
+};
+
+}  // namespace gallop::sparse

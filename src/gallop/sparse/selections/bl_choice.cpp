@@ -1,0 +1,17 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/pooled_selection.h"
+
+namespace gallop::sparse {
+namespace {
+
+// Rows: E. Pool: B*L. K = B*L*k/E. Threshold: one an expert.
+const config::Register<Selection, ThresholdSettings> registered{
+    "bl", "each expert takes its best tokens of the batch",
+    "Expert Race, arXiv 2503.16057; the pool of DiffMoE, arXiv 2503.14487",
+    [](const ThresholdSettings& settings, const Selection::Args& args) {
+      return std::make_unique<PooledSelection>(Pools{.tokens = true, .samples = true}, settings,
+                                               args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,16 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/pooled_selection.h"
+
+namespace gallop::sparse {
+namespace {
+
+// Rows: B. Pool: L*E. K = L*k.
+const config::Register<Selection, config::NoSettings> registered{
+    "le", "each sample takes its best (token, expert) pairs", "Expert Race, arXiv 2503.16057",
+    [](const auto&, const Selection::Args& args) {
+      return std::make_unique<PooledSelection>(Pools{.tokens = true, .experts = true},
+                                               ThresholdSettings{}, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

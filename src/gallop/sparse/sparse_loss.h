@@ -1,0 +1,41 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+#include "gallop/sparse/routing_record.h"
+
+namespace gallop::sparse {
+
+/// A loss that reads the routing of one layer. The total of a kind is the sum over layers; it is
+/// logged under the kind's name without its weight.
+class SparseLoss {
+ public:
+  static constexpr const char* category = "sparse-loss";
+  struct Args {
+    int64_t layers = 1;  ///< sparse layers of the model
+  };
+  virtual ~SparseLoss() = default;
+  virtual std::string kind() const = 0;
+  /// Factor in the total loss; a kind of weight 0 is not built.
+  virtual double weight() const = 0;
+  /// Whether the router must carry a head that predicts the training target.
+  virtual bool needs_head() const { return false; }
+  /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
+  virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
+};
+
+/// The [model.mlp.losses] table: one sub-table a registered kind, all off by default.
+struct SparseLossesConfig : config::Fields<SparseLossesConfig> {
+  std::map<std::string, config::Component> kinds;
+  void fields(config::Visitor& v) override;
+};
+
+/// The kinds whose weight is not 0.
+std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& config,
+                                                     const SparseLoss::Args& args);
+
+}  // namespace gallop::sparse

@@ -1,0 +1,52 @@
+#include "gallop/sparse/statistics.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+namespace gallop::sparse {
+
+double max_violation(const at::Tensor& loads_E) {
+  const at::Tensor loads = loads_E.to(at::kDouble);
+  const double mean = loads.mean().item<double>();
+  if (mean == 0) return std::numeric_limits<double>::quiet_NaN();
+  return (loads.max().item<double>() - mean) / mean;
+}
+
+double combination_usage(const at::Tensor& mask_TE) {
+  const at::Tensor mask = mask_TE.to(at::kDouble);
+  const at::Tensor together = mask.t().matmul(mask).to(at::kLong).contiguous();
+  const int64_t E = together.size(0);
+  const int64_t* count = together.const_data_ptr<int64_t>();
+  std::vector<int64_t> pairs;
+  int64_t total = 0;
+  for (int64_t i = 0; i < E; ++i) {
+    for (int64_t j = i + 1; j < E; ++j) {
+      pairs.push_back(count[i * E + j]);
+      total += pairs.back();
+    }
+  }
+  if (total == 0) return 0;
+  std::sort(pairs.begin(), pairs.end(), std::greater<>());
+  int64_t cumulative = 0, used = 0;
+  for (const int64_t pair : pairs) {
+    cumulative += pair;
+    if (100 * cumulative < 95 * total) ++used;
+  }
+  return 100.0 * static_cast<double>(used) / static_cast<double>(pairs.size());
+}
+
+RoutingStatistics statistics_of(const std::vector<RoutingRecord>& records) {
+  RoutingStatistics sum;
+  for (const RoutingRecord& record : records) {
+    const at::Tensor mask_TE = record.mask_BLE.reshape({-1, record.mask_BLE.size(-1)});
+    const auto tokens = static_cast<double>(mask_TE.size(0));
+    sum.experts_per_token += static_cast<double>(record.assignment.pairs()) / tokens;
+    sum.max_violation += max_violation(record.assignment.loads());
+    sum.starved += 1.0 - static_cast<double>(mask_TE.any(1).sum().item<int64_t>()) / tokens;
+  }
+  const double layers = std::max<double>(1, static_cast<double>(records.size()));
+  return {sum.experts_per_token / layers, sum.max_violation / layers, sum.starved / layers};
+}
+
+}  // namespace gallop::sparse

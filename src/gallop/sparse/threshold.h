@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "gallop/config/schema.h"
+#include "gallop/nn/module.h"
+
+namespace gallop::sparse {
+
+/// How the inference threshold tau follows kappa, the K-th largest score of a training batch
+/// (Expert Race, arXiv 2503.16057): tau <- m tau + (1 - m) kappa.
+struct ThresholdSettings : config::Fields<ThresholdSettings> {
+  double momentum = 0.99;
+  bool warmup = true;
+  std::optional<double> initial;
+  std::string inference = "threshold";
+  void fields(config::Visitor& v) override;
+
+  /// m at a step: the constant, or min(momentum, (1+s)/(10+s)) with s the applied steps of the run.
+  double momentum_at(int64_t applied_steps) const;
+};
+
+/// One step of the moving average in place, element by element. A NaN (before the first value) is
+/// replaced by kappa; where kappa is not finite (nothing was selected) tau stays.
+void update_threshold(const at::Tensor& tau, const at::Tensor& kappa, double momentum);
+
+}  // namespace gallop::sparse
