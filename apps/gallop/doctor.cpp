@@ -73,7 +73,7 @@ std::string proc_value(const fs::path& path, const std::string& key) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
     const auto colon = line.find(':');
-    if (colon == std::string::npos || line.compare(0, key.size(), key) != 0) continue;
+    if (colon == std::string::npos || !line.starts_with(key)) continue;
     if (line.find_first_not_of(" \t", key.size()) != colon) continue;
     const auto value = line.find_first_not_of(" \t", colon + 1);
     return value == std::string::npos ? "" : line.substr(value);
@@ -95,13 +95,13 @@ void report_libtorch(Report& report) {
   std::string build;
   std::ifstream version(file.parent_path().parent_path() / "version.py");
   for (std::string line; std::getline(version, line);) {
-    if (line.rfind("__version__", 0) != 0) continue;
+    if (!line.starts_with("__version__")) continue;
     const auto first = line.find('\''), last = line.rfind('\'');
     if (first < last) build = line.substr(first + 1, last - first - 1);
   }
   report.fact("libtorch", build.empty() ? TORCH_VERSION : build, found ? " in " : "",
               file.parent_path().string());
-  if (!build.empty() && build.rfind(TORCH_VERSION, 0) != 0) {
+  if (!build.empty() && !build.starts_with(TORCH_VERSION)) {
     report.broken("this program was built with libtorch " TORCH_VERSION " and runs with ", build,
                   ". Look at LD_LIBRARY_PATH, then build again: ./dev build");
   }
