@@ -68,6 +68,7 @@ std::string_view prefix_of(LogLevel level, bool color) {
 }  // namespace
 
 void set_log_level(LogLevel level) { threshold() = level; }
+LogLevel log_level() { return threshold(); }
 
 bool stderr_has_color() {
   const char* no_color = std::getenv("NO_COLOR");

@@ -10,6 +10,7 @@ enum class LogLevel { debug, info, warning, error };
 /// Messages below this level are dropped; `info` by default, set by
 /// GALLOP_LOG=debug|info|warning|error.
 void set_log_level(LogLevel level);
+LogLevel log_level();
 /// Writes one line to standard error, whole even when several threads log; a progress line that
 /// stands on the terminal is cleared first.
 void log_line(LogLevel level, const std::string& text);
