@@ -1,0 +1,73 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+#include "gallop/data/dataset.h"
+#include "gallop/models/model.h"
+#include "gallop/sparse/routing_record.h"
+
+namespace gallop::tasks {
+
+/// A scalar with a graph; the trainer minimises the sum of weight * value and knows no name.
+struct NamedLoss {
+  std::string name;
+  at::Tensor value;
+  double weight = 1;
+};
+
+/// One micro-batch of training.
+struct TrainOutput {
+  std::vector<NamedLoss> losses;  ///< what is minimised
+  std::vector<std::pair<std::string, at::Tensor>>
+      parts;  ///< logged only: parts of a loss ("mse", "vb")
+  std::vector<sparse::RoutingRecord> routing;
+  std::vector<int64_t> samples;  ///< indices in the data set, for reports of bad batches
+};
+
+/// One evaluation on the fixed held-out set.
+struct EvalOutput {
+  std::vector<std::pair<std::string, double>> losses;  ///< the first is the main one
+  double experts_per_token = 0, max_violation = 0,
+         starved = 0;  ///< over sparse layers, by threshold
+  double active = 0;   ///< wanted experts a token; 0 for dense models
+  int64_t samples = 0;
+};
+
+/// What is learned: turns batches into named losses. The trainer knows only this.
+class Task {
+ public:
+  static constexpr const char* category = "task";
+  struct Args {
+    data::DataConfig data;
+    config::Component model{"model", "dit"};
+    int64_t batch = 1;
+    uint64_t seed = 0;
+    int64_t eval_samples = 0, eval_batch = 1;
+  };
+  virtual ~Task() = default;
+
+  /// The network for the data and the objective; nothing is allocated.
+  virtual std::unique_ptr<models::Model> make_model() const = 0;
+  /// Starts reading at this micro-batch of the run. Must be called before `train`.
+  virtual void start(int64_t micro_batch) = 0;
+  /// Reads micro-batch `micro_batch` (they must come in order) and runs it.
+  virtual TrainOutput train(const models::Model& model, int64_t micro_batch) = 0;
+  /// The held-out loss; every call uses the same (sample, time, noise).
+  virtual EvalOutput evaluate(const models::Model& model) = 0;
+  /// Routing of `batches` fixed batches of training data, keyed by the seed, with top-K routing and
+  /// without changing anything: what thresholds are calibrated on. Calls `visit` for each batch.
+  virtual void route(
+      const models::Model& model, int64_t batches,
+      const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) = 0;
+  /// What the data holds.
+  virtual const data::DatasetInfo& data_info() const = 0;
+};
+
+}  // namespace gallop::tasks
