@@ -20,7 +20,8 @@ using AddCommand = std::function<void(CLI::App&)>;
 /// All subcommands in the order of `--help`.
 std::vector<AddCommand>& commands();
 
-/// Registers a subcommand from its own source file: `const Command registered{[](CLI::App& app) {...}};`
+/// Registers a subcommand from its own source file: `const Command registered{[](CLI::App& app)
+/// {...}};`
 struct Command {
   explicit Command(AddCommand add);
 };

@@ -10,16 +10,16 @@
 
 namespace gallop::data {
 
-/// What a data set holds. Images are [channels, height, width] float32 in [-1, 1]; latents as stored
-/// times their scale factor.
+/// What a data set holds. Images are [channels, height, width] float32 in [-1, 1]; latents as
+/// stored times their scale factor.
 struct DatasetInfo {
-  std::string kind;                      ///< registered name, e.g. "idx"
-  std::string path;                      ///< what was opened
+  std::string kind;  ///< registered name, e.g. "idx"
+  std::string path;  ///< what was opened
   int64_t count = 0, channels = 0, height = 0, width = 0;
   int64_t classes = 0;                   ///< 0: no labels
   std::vector<std::string> class_names;  ///< empty if unknown
   bool latent = false;                   ///< latents cannot be shown as images
-  std::string detail;                    ///< encoder, scale factor, crop: one line for `gallop data info`
+  std::string detail;  ///< encoder, scale factor, crop: one line for `gallop data info`
 };
 
 /// Random access to samples. `read` may be called from several threads at once.
@@ -34,8 +34,8 @@ class Dataset {
 
   virtual ~Dataset() = default;
   virtual const DatasetInfo& info() const = 0;
-  /// Writes sample `index` as [channels, height, width] floats; -1 if it has no label, else its label.
-  /// Throws Error with the file on corrupt data.
+  /// Writes sample `index` as [channels, height, width] floats; -1 if it has no label, else its
+  /// label. Throws Error with the file on corrupt data.
   virtual int64_t read(int64_t index, std::span<float> out) const = 0;
 };
 

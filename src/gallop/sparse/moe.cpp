@@ -85,7 +85,8 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
                             .kappa = selected.kappa,
                             .assignment = assignment,
                             .losses = &losses_,
-                            .pending = std::move(selected.pending)});
+                            .pending = std::move(selected.pending),
+                            .selection = selection_.get()});
   }
   return y_TD.reshape(x_BLD.sizes());
 }

@@ -11,6 +11,7 @@
 
 namespace gallop::sparse {
 
+class Selection;
 class SparseLoss;
 
 /// A change of a buffer that a training forward wants. The trainer commits it after an applied
@@ -31,6 +32,7 @@ struct RoutingRecord {
   Assignment assignment;
   const std::vector<std::unique_ptr<SparseLoss>>* losses = nullptr;  ///< of this layer
   std::vector<PendingUpdate> pending;
+  Selection* selection = nullptr;  ///< of this layer; calibration sets its threshold
 };
 
 }  // namespace gallop::sparse

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gallop/config/schema.h"
 #include "gallop/data/dataset.h"
+#include "gallop/diffusion/guidance.h"
 #include "gallop/models/model.h"
 #include "gallop/sparse/routing_record.h"
 
@@ -40,6 +42,21 @@ struct EvalOutput {
   int64_t samples = 0;
 };
 
+/// Images that someone wants. Sample i of a seed has the same noise to the bit whatever the count
+/// and the batch size.
+struct SampleRequest {
+  config::Component sampler{"sampler", "heun"};
+  int64_t steps = 25;
+  diffusion::GuidanceSettings guidance;
+  std::vector<int64_t>
+      labels;  ///< of each sample; the null label (= classes) draws without a class
+  uint64_t seed = 0;
+  int64_t first = 0;   ///< index of the first sample
+  int64_t batch = 64;  ///< samples at once
+  /// Called after every step of the sampler with what is done of the whole; may throw to stop.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
 /// What is learned: turns batches into named losses. The trainer knows only this.
 class Task {
  public:
@@ -50,6 +67,8 @@ class Task {
     int64_t batch = 1;
     uint64_t seed = 0;
     int64_t eval_samples = 0, eval_batch = 1;
+    /// What the data holds, where that is known; the data set is then opened on first use only.
+    std::optional<data::DatasetInfo> info;
   };
   virtual ~Task() = default;
 
@@ -66,6 +85,9 @@ class Task {
   virtual void route(
       const models::Model& model, int64_t batches,
       const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) = 0;
+  /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1]. Throws Error for a label
+  /// that the model does not know and a sampler that does not fit the objective.
+  virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;
   /// What the data holds.
   virtual const data::DatasetInfo& data_info() const = 0;
 };

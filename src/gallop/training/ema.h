@@ -1,0 +1,11 @@
+#pragma once
+
+#include "gallop/nn/module.h"
+
+namespace gallop::training {
+
+/// average <- decay average + (1 - decay) model for trainable parameters; frozen ones and buffers
+/// (thresholds) are copied, never averaged. Both modules have the same parameters.
+void update_ema(const nn::Module& model, nn::Module& average, double decay);
+
+}  // namespace gallop::training

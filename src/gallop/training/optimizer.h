@@ -1,0 +1,41 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gallop/nn/module.h"
+
+namespace gallop::training {
+
+/// Turns gradients into steps: a component of category "optimizer".
+class Optimizer {
+ public:
+  static constexpr const char* category = "optimizer";
+  struct Args {
+    std::vector<nn::Parameter*> parameters;  ///< the trainable ones; they outlive the optimizer
+  };
+  virtual ~Optimizer() = default;
+
+  /// The learning rate that the schedule's factor multiplies.
+  virtual double learning_rate() const = 0;
+  /// One step from the gradients times `gradient_scale` (clipping) at learning rate factor *
+  /// learning_rate() * the parameter's lr_scale. `applied` is the number of this step among the
+  /// applied ones, from 1. Parameters without a gradient stay as they are.
+  virtual void step(int64_t applied, double factor, double gradient_scale) = 0;
+
+  /// What the optimizer remembers, by "<kind>.<parameter name>" ("exp_avg.blocks.0..."): shares
+  /// memory with it.
+  virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
+  /// Copies a state back; throws Error for missing, unknown or misshapen tensors.
+  virtual void load_state(const std::map<std::string, at::Tensor>& state) = 0;
+};
+
+/// The parameters an optimizer moves, in the model's order.
+std::vector<nn::Parameter*> trainable_parameters(const nn::Module& model);
+
+}  // namespace gallop::training

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "gallop/formats/safetensors.h"
+#include "gallop/models/model.h"
+#include "gallop/tasks/task.h"
+#include "gallop/training/recipe.h"
+
+namespace gallop::training {
+
+/// A model with its weights and what belongs to it, for everything that is not training.
+struct Restored {
+  Recipe recipe;
+  std::unique_ptr<tasks::Task> task;
+  std::unique_ptr<models::Model> model;  ///< without gradients
+  std::filesystem::path weights;         ///< the file that was read
+  formats::Metadata metadata;            ///< of that file: "step", "role", "threshold", ...
+};
+
+/// The task of a recipe. `info`: what the data holds, where that is known without opening it.
+std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
+                                       const std::optional<data::DatasetInfo>& info = {});
+
+/// Reads a run directory, a checkpoint folder or a weights file beside its recipe (see find_weights
+/// and find_recipe). The data set is not opened, so that sampling works where the data is not.
+Restored restore(const std::filesystem::path& run_or_weights, bool ema = true,
+                 const std::vector<std::string>& overrides = {});
+
+/// Metadata of a weights file that `restore` needs: what the data holds.
+std::string to_metadata(const data::DatasetInfo& info);
+data::DatasetInfo info_from_metadata(const std::string& text);
+
+}  // namespace gallop::training
