@@ -36,17 +36,38 @@ double combination_usage(const at::Tensor& mask_TE) {
   return 100.0 * static_cast<double>(used) / static_cast<double>(pairs.size());
 }
 
-RoutingStatistics statistics_of(const std::vector<RoutingRecord>& records) {
-  RoutingStatistics sum;
-  for (const RoutingRecord& record : records) {
+void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
+  if (layers_.empty()) layers_.resize(records.size());
+  for (size_t i = 0; i < records.size(); ++i) {
+    const RoutingRecord& record = records[i];
+    Layer& layer = layers_.at(i);
     const at::Tensor mask_TE = record.mask_BLE.reshape({-1, record.mask_BLE.size(-1)});
-    const auto tokens = static_cast<double>(mask_TE.size(0));
-    sum.experts_per_token += static_cast<double>(record.assignment.pairs()) / tokens;
-    sum.max_violation += max_violation(record.assignment.loads());
-    sum.starved += 1.0 - static_cast<double>(mask_TE.any(1).sum().item<int64_t>()) / tokens;
+    const at::Tensor loads_E = record.assignment.loads();
+    layer.active = record.active;
+    layer.tokens += mask_TE.size(0);
+    layer.starved += mask_TE.size(0) - mask_TE.any(1).sum().item<int64_t>();
+    layer.loads_E = layer.loads_E.defined() ? layer.loads_E.add(loads_E) : loads_E;
   }
-  const double layers = std::max<double>(1, static_cast<double>(records.size()));
-  return {sum.experts_per_token / layers, sum.max_violation / layers, sum.starved / layers};
+}
+
+RoutingStatistics RoutingTotals::statistics() const {
+  RoutingStatistics mean;
+  const auto layers = static_cast<double>(layers_.size());
+  for (const Layer& layer : layers_) {
+    const auto tokens = static_cast<double>(layer.tokens);
+    mean.active += layer.active / layers;
+    mean.experts_per_token +=
+        static_cast<double>(layer.loads_E.sum().item<int64_t>()) / tokens / layers;
+    mean.max_violation += max_violation(layer.loads_E) / layers;
+    mean.starved += static_cast<double>(layer.starved) / tokens / layers;
+  }
+  return mean;
+}
+
+RoutingStatistics statistics_of(const std::vector<RoutingRecord>& records) {
+  RoutingTotals totals;
+  totals.add(records);
+  return totals.statistics();
 }
 
 }  // namespace gallop::sparse

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "gallop/sparse/routing_record.h"
@@ -17,12 +18,33 @@ double max_violation(const at::Tensor& loads_E);
 /// fires together.
 double combination_usage(const at::Tensor& mask_TE);
 
-/// What training and evaluation report of a forward, averaged over its sparse layers.
+/// What training and evaluation report, averaged over the sparse layers.
 struct RoutingStatistics {
+  double active = 0;             ///< wanted experts a token
   double experts_per_token = 0;  ///< kept pairs / tokens
   double max_violation = 0;
   double starved = 0;  ///< share of tokens with no expert
 };
+
+/// Counts over several forwards of one model, so that the statistics of a set do not depend on the
+/// batches it was cut into.
+class RoutingTotals {
+ public:
+  /// Every call must bring the same layers in the same order.
+  void add(const std::vector<RoutingRecord>& records);
+  /// All 0 before the first record (a dense model).
+  RoutingStatistics statistics() const;
+
+ private:
+  struct Layer {
+    double active = 0;
+    int64_t tokens = 0, starved = 0;
+    at::Tensor loads_E;
+  };
+  std::vector<Layer> layers_;
+};
+
+/// Of one forward.
 RoutingStatistics statistics_of(const std::vector<RoutingRecord>& records);
 
 }  // namespace gallop::sparse

@@ -1,0 +1,96 @@
+#include "gallop/tasks/draw_samples.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include <algorithm>
+
+#include "gallop/base/error.h"
+#include "gallop/config/registry.h"
+#include "gallop/diffusion/samplers/sampler.h"
+#include "gallop/tasks/keyed_noise.h"
+
+namespace gallop::tasks {
+namespace {
+
+using diffusion::Denoiser;
+using diffusion::Process;
+using diffusion::Sampler;
+
+std::unique_ptr<Sampler> make_sampler(const std::shared_ptr<const Process>& process,
+                                      const SampleRequest& request) {
+  return config::make<Sampler>(request.sampler, {.process = process, .steps = request.steps});
+}
+
+/// The network at inference for the labels of one batch.
+Denoiser denoiser(const models::Model& model, const std::shared_ptr<const Process>& process,
+                  const SampleRequest& request, const at::Tensor& label_B) {
+  const diffusion::LabelledDenoiser network = [&model](const at::Tensor& x, const at::Tensor& t_B,
+                                                       const at::Tensor& y_B) {
+    return model.forward(x, {.timestep_B = t_B, .label_B = y_B});
+  };
+  if (model.args().classes == 0)
+    return [network](const at::Tensor& x, const at::Tensor& t_B) { return network(x, t_B, {}); };
+  const at::Tensor null_B = at::full(label_B.sizes(), model.args().classes, label_B.options());
+  return diffusion::guided(network, process, request.guidance, label_B, null_B);
+}
+
+}  // namespace
+
+void check_request(const models::Model& model, const std::shared_ptr<const Process>& process,
+                   const SampleRequest& request) {
+  make_sampler(process, request);
+  request.guidance.validate();
+  require(request.batch > 0, "samples are drawn ", request.batch, " at once; give at least 1");
+  require(request.first >= 0, "the first sample is ", request.first, "; samples count from 0");
+  const int64_t classes = model.args().classes;
+  if (classes == 0) return;
+  for (const int64_t label : request.labels) {
+    require(label >= 0 && label < classes + (model.has_null_label() ? 1 : 0), "label ", label,
+            " is out of range: the model knows 0 to ", classes - 1,
+            model.has_null_label() ? ", and " + std::to_string(classes) + " for no class" : "");
+  }
+  require(request.guidance.scale == 1 || model.has_null_label(), "guidance of scale ",
+          request.guidance.scale,
+          " needs a null label, and this model has none (model.label_dropout = 0): use scale 1");
+}
+
+at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const Process>& process,
+                        const SampleRequest& request) {
+  check_request(model, process, request);
+  const at::NoGradGuard no_grad;
+  const std::unique_ptr<Sampler> sampler = make_sampler(process, request);
+  const models::Model::Args& sizes = model.args();
+  const std::vector<int64_t> shape = {sizes.channels, sizes.height, sizes.width};
+  const auto count = static_cast<int64_t>(request.labels.size());
+  const int64_t batches = (count + request.batch - 1) / request.batch;
+  const at::Device device = (*model.parameters().at(0))->device();
+
+  std::vector<at::Tensor> drawn = {at::empty({0, shape[0], shape[1], shape[2]})};
+  for (int64_t n = 0; n < batches; ++n) {
+    const int64_t begin = n * request.batch, size = std::min(request.batch, count - begin);
+    const int64_t first = request.first + begin;
+    at::Tensor label_B = at::empty({size}, at::TensorOptions(at::kLong));
+    std::copy_n(request.labels.begin() + begin, size, label_B.mutable_data_ptr<int64_t>());
+
+    const NoiseKey start{.seed = request.seed, .purpose = "sample"};
+    const NoiseKey steps{.seed = request.seed, .purpose = "sampler"};
+    const auto step_noise = [&](int64_t step) {
+      return keyed_noise(steps.with_step(step), first, size, shape).to(device);
+    };
+    const auto on_step = [&](const diffusion::StepState& state) {
+      if (request.progress)
+        request.progress(n * state.steps + state.step + 1, batches * state.steps);
+    };
+    drawn.push_back(sampler
+                        ->sample(denoiser(model, process, request, label_B.to(device)),
+                                 keyed_noise(start, first, size, shape).to(device), step_noise,
+                                 on_step)
+                        .to(at::kCPU, at::kFloat));
+  }
+  return at::cat(drawn);
+}
+
+}  // namespace gallop::tasks

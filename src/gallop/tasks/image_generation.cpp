@@ -1,0 +1,253 @@
+#include "gallop/tasks/image_generation.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <map>
+
+#include "gallop/base/error.h"
+#include "gallop/base/random.h"
+#include "gallop/config/registry.h"
+#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/statistics.h"
+#include "gallop/tasks/draw_samples.h"
+#include "gallop/tasks/keyed_noise.h"
+
+namespace gallop::tasks {
+namespace {
+
+at::Tensor images_of(const std::vector<float>& images, int64_t count,
+                     const data::DatasetInfo& info) {
+  at::Tensor x_BCHW =
+      at::empty({count, info.channels, info.height, info.width}, at::TensorOptions(at::kFloat));
+  require(x_BCHW.numel() == static_cast<int64_t>(images.size()), "a batch of ", count,
+          " images holds ", images.size(), " numbers instead of ", x_BCHW.numel());
+  std::copy(images.begin(), images.end(), x_BCHW.mutable_data_ptr<float>());
+  return x_BCHW;
+}
+
+at::Tensor labels_of(const std::vector<int64_t>& labels) {
+  at::Tensor y_B = at::empty({static_cast<int64_t>(labels.size())}, at::TensorOptions(at::kLong));
+  std::copy(labels.begin(), labels.end(), y_B.mutable_data_ptr<int64_t>());
+  return y_B;
+}
+
+at::Device device_of(const models::Model& model) { return (*model.parameters().at(0))->device(); }
+
+/// Adds the sparse losses of a forward, one a kind, in the order in which layers name them.
+void add_sparse_losses(const std::vector<sparse::RoutingRecord>& routing,
+                       const at::Tensor& target_BLH, std::vector<NamedLoss>& losses) {
+  std::map<std::string, size_t> position;
+  for (const sparse::RoutingRecord& record : routing) {
+    for (const auto& loss : *record.losses) {
+      const at::Tensor value = loss->value(record, target_BLH);
+      const auto [found, added] = position.try_emplace(loss->kind(), losses.size());
+      if (added) {
+        losses.push_back({.name = loss->kind(), .value = value, .weight = loss->weight()});
+      } else {
+        NamedLoss& total = losses[found->second];
+        total.value = total.value.add(value);
+      }
+    }
+  }
+}
+
+const config::Register<Task, ImageGenerationSettings> registered{
+    "image-generation", "images or latents from noise, with or without class labels",
+    "DiT, arXiv 2212.09748; SiT, arXiv 2401.08740",
+    [](const ImageGenerationSettings& settings, const Task::Args& args) {
+      return std::make_unique<ImageGeneration>(settings, args);
+    }};
+
+}  // namespace
+
+void ImageGenerationSettings::fields(config::Visitor& v) {
+  v.component("objective", objective, "how images are noised and what the network learns of it");
+}
+
+ImageGeneration::ImageGeneration(const ImageGenerationSettings& settings, const Args& args)
+    : args_(args),
+      process_(config::make<diffusion::Process>(settings.objective, {})),
+      info_(args.info) {}
+
+std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& split) const {
+  std::shared_ptr<const data::Dataset> dataset = data::open_dataset(args_.data, {.split = split});
+  const data::DatasetInfo& found = dataset->info();
+  require(found.count > 0, found.path, ": the ", split, " split holds no samples");
+  if (info_) {
+    require(found.channels == info_->channels && found.height == info_->height &&
+                found.width == info_->width && found.classes == info_->classes,
+            found.path, ": the ", split, " split holds ", found.channels, "x", found.height, "x",
+            found.width, " samples of ", found.classes, " classes, expected ", info_->channels, "x",
+            info_->height, "x", info_->width, " of ", info_->classes);
+  }
+  return dataset;
+}
+
+const std::shared_ptr<const data::Dataset>& ImageGeneration::training_data() const {
+  if (!training_data_) training_data_ = open("train");
+  return training_data_;
+}
+
+const data::DatasetInfo& ImageGeneration::data_info() const {
+  if (!info_) info_ = training_data()->info();
+  return *info_;
+}
+
+std::unique_ptr<models::Model> ImageGeneration::make_model() const {
+  const data::DatasetInfo& info = data_info();
+  auto model = models::make_model(
+      args_.model, {.channels = info.channels,
+                    .height = info.height,
+                    .width = info.width,
+                    .classes = info.classes,
+                    .predicts_sigma = process_->output_channels(info.channels) != info.channels});
+  const models::Model::Args& sizes = model->args();
+  require(
+      sizes.channels == info.channels && sizes.height == info.height && sizes.width == info.width,
+      "the model takes ", sizes.channels, "x", sizes.height, "x", sizes.width, " and the data are ",
+      info.channels, "x", info.height, "x", info.width,
+      ": leave model.channels and model.image out, or change the size of the data");
+  require(sizes.classes == 0 || (info.classes > 0 && sizes.classes >= info.classes),
+          "the model knows ", sizes.classes, " classes and the data have ", info.classes,
+          ": leave model.classes out, or set it to 0 to ignore labels");
+  const int64_t wanted = process_->output_channels(info.channels);
+  require(model->output_channels() == wanted, "the model puts out ", model->output_channels(),
+          " channels and the objective ", process_->kind(), " needs ", wanted,
+          ": leave model.learn_sigma at \"auto\"");
+  return model;
+}
+
+void ImageGeneration::start(int64_t micro_batch) {
+  loader_ = std::make_unique<data::Loader>(training_data(), args_.data, args_.batch, args_.seed,
+                                           micro_batch);
+  next_ = micro_batch;
+}
+
+ImageGeneration::Inputs ImageGeneration::corrupt(const models::Model& model,
+                                                 const data::Batch& batch, const at::Tensor& t_B,
+                                                 const NoiseKey& noise, int64_t first) const {
+  const at::Device device = device_of(model);
+  const auto count = static_cast<int64_t>(batch.indices.size());
+  const at::Tensor clean_BCHW = images_of(batch.images, count, data_info());
+  const at::Tensor noise_BCHW = keyed_noise(noise, first, count, clean_BCHW.sizes().slice(1));
+  Inputs inputs{process_->corrupt(clean_BCHW.to(device), t_B, noise_BCHW.to(device)), {}};
+  if (model.args().classes > 0) inputs.label_B = labels_of(batch.labels).to(device);
+  return inputs;
+}
+
+ImageGeneration::Inputs ImageGeneration::draw(const models::Model& model, data::Batch batch,
+                                              const std::string& purpose) const {
+  const int64_t first = batch.step * args_.batch;  // position in the stream
+  const auto uniform_at = [&](const std::string& what, size_t i) {
+    return uniform(
+        {.seed = args_.seed, .purpose = what, .sample = static_cast<uint64_t>(first) + i});
+  };
+  const std::string time = purpose + ".time", noise = purpose + ".noise", drop = purpose + ".label";
+  const at::Tensor t_B =
+      process_->draw_time(static_cast<int64_t>(batch.indices.size()),
+                          [&](int64_t i) { return uniform_at(time, static_cast<size_t>(i)); });
+  if (model.has_null_label()) {
+    for (size_t i = 0; i < batch.labels.size(); ++i)
+      if (uniform_at(drop, i) < model.label_dropout()) batch.labels[i] = model.args().classes;
+  }
+  return corrupt(model, batch, t_B, {.seed = args_.seed, .purpose = noise}, first);
+}
+
+data::Batch ImageGeneration::held_out_batch(int64_t first, int64_t count) const {
+  const data::DatasetInfo& info = held_out_->info();
+  const auto size = static_cast<size_t>(info.channels * info.height * info.width);
+  data::Batch batch;
+  batch.images.resize(static_cast<size_t>(count) * size);
+  for (int64_t i = 0; i < count; ++i) {
+    const std::span<float> image(&batch.images[static_cast<size_t>(i) * size], size);
+    batch.indices.push_back(first + i);
+    batch.labels.push_back(held_out_->read(first + i, image));
+  }
+  return batch;
+}
+
+TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_batch) {
+  require(loader_ != nullptr && micro_batch == next_, "micro-batch ", micro_batch,
+          " was asked for, and the reader is at ", next_);
+  const data::Batch batch = loader_->next();
+  ++next_;
+  const Inputs inputs = draw(model, batch, "train");
+
+  TrainOutput result{.samples = batch.indices};
+  const at::Tensor output =
+      model.forward(inputs.noised.x_BCHW, {.training = true,
+                                           .timestep_B = inputs.noised.model_time_B,
+                                           .label_B = inputs.label_B,
+                                           .routing = &result.routing});
+  const diffusion::Losses losses = process_->loss(output, inputs.noised);
+  result.losses.push_back({.name = "main", .value = losses.main_B.mean()});
+  for (const auto& [name, value_B] : losses.parts)
+    result.parts.emplace_back(name, value_B.detach().mean());
+  if (!result.routing.empty())
+    add_sparse_losses(result.routing, model.to_tokens(inputs.noised.target_BCHW), result.losses);
+  return result;
+}
+
+EvalOutput ImageGeneration::evaluate(const models::Model& model) {
+  const at::NoGradGuard no_grad;
+  if (!held_out_) held_out_ = open("test");
+  const int64_t count = std::min(args_.eval_samples, held_out_->info().count);
+  require(count > 0, "there is nothing to evaluate: eval.samples = ", args_.eval_samples);
+  const at::Tensor t_N = process_->spread_time(count);
+
+  std::vector<std::pair<std::string, double>> sums;
+  sparse::RoutingTotals totals;
+  for (int64_t first = 0; first < count; first += args_.eval_batch) {
+    const int64_t size = std::min(args_.eval_batch, count - first);
+    const Inputs inputs = corrupt(model, held_out_batch(first, size), t_N.narrow(0, first, size),
+                                  {.seed = args_.seed, .purpose = "held-out.noise"}, first);
+    std::vector<sparse::RoutingRecord> routing;
+    const at::Tensor output = model.forward(
+        inputs.noised.x_BCHW,
+        {.timestep_B = inputs.noised.model_time_B, .label_B = inputs.label_B, .routing = &routing});
+    totals.add(routing);
+
+    const diffusion::Losses losses = process_->loss(output, inputs.noised);
+    std::vector<std::pair<std::string, at::Tensor>> all = {{"main", losses.main_B}};
+    all.insert(all.end(), losses.parts.begin(), losses.parts.end());
+    sums.resize(all.size());
+    for (size_t i = 0; i < all.size(); ++i) {
+      sums[i].first = all[i].first;
+      sums[i].second += all[i].second.to(at::kDouble).sum().item<double>();
+    }
+  }
+
+  for (auto& sum : sums) sum.second /= static_cast<double>(count);
+  const sparse::RoutingStatistics statistics = totals.statistics();
+  return {.losses = std::move(sums),
+          .experts_per_token = statistics.experts_per_token,
+          .max_violation = statistics.max_violation,
+          .starved = statistics.starved,
+          .active = statistics.active,
+          .samples = count};
+}
+
+void ImageGeneration::route(
+    const models::Model& model, int64_t batches,
+    const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) {
+  const at::NoGradGuard no_grad;
+  data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
+  for (int64_t n = 0; n < batches; ++n) {
+    const Inputs inputs = draw(model, loader.next(), "route");
+    std::vector<sparse::RoutingRecord> routing;
+    model.forward(inputs.noised.x_BCHW, {.training = true,
+                                         .timestep_B = inputs.noised.model_time_B,
+                                         .label_B = inputs.label_B,
+                                         .routing = &routing});
+    visit(routing);
+  }
+}
+
+at::Tensor ImageGeneration::sample(const models::Model& model, const SampleRequest& request) const {
+  const at::Tensor samples = draw_samples(model, process_, request);
+  return data_info().latent ? samples : samples.clamp(-1, 1);
+}
+
+}  // namespace gallop::tasks

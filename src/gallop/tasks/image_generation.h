@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "gallop/base/random.h"
+#include "gallop/data/loader.h"
+#include "gallop/diffusion/process.h"
+#include "gallop/tasks/task.h"
+
+namespace gallop::tasks {
+
+/// [task] of kind "image-generation".
+struct ImageGenerationSettings : config::Fields<ImageGenerationSettings> {
+  config::Component objective{"objective", "flow"};
+  void fields(config::Visitor& v) override;
+};
+
+/// Learns to turn noise into images (or latents), with or without class labels, by the objective's
+/// process. The main loss is the mean over the samples of the process's; every kind of sparse loss
+/// is the sum over its layers. Times, noise and label dropout are keyed by (seed, position in the
+/// stream of training samples), so that a micro-batch is the same whenever and wherever it runs.
+class ImageGeneration : public Task {
+ public:
+  ImageGeneration(const ImageGenerationSettings& settings, const Args& args);
+
+  std::unique_ptr<models::Model> make_model() const override;
+  void start(int64_t micro_batch) override;
+  TrainOutput train(const models::Model& model, int64_t micro_batch) override;
+  /// The first samples of the test split, at times spread evenly over the process, with noise keyed
+  /// by the sample, labels as given. The same for every batch size but for rounding.
+  EvalOutput evaluate(const models::Model& model) override;
+  void route(const models::Model& model, int64_t batches,
+             const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) override;
+  /// See draw_samples. Images are clamped to [-1, 1], latents are not.
+  at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
+  const data::DatasetInfo& data_info() const override;
+
+ private:
+  /// What the network is fed, on its device.
+  struct Inputs {
+    diffusion::Noised noised;
+    at::Tensor label_B;
+  };
+  /// Adds noise at the times t_B; that of row i is the stream `noise.with_sample(first + i)`.
+  Inputs corrupt(const models::Model& model, const data::Batch& batch, const at::Tensor& t_B,
+                 const NoiseKey& noise, int64_t first) const;
+  /// Draws times, noise and label dropout of a batch of the training stream. `purpose` separates
+  /// the random numbers of training from those of calibration.
+  Inputs draw(const models::Model& model, data::Batch batch, const std::string& purpose) const;
+  data::Batch held_out_batch(int64_t first, int64_t count) const;
+  /// Opens a split; its samples must be like those of `info_`, if that is known.
+  std::shared_ptr<const data::Dataset> open(const std::string& split) const;
+  const std::shared_ptr<const data::Dataset>& training_data() const;
+
+  Args args_;
+  std::shared_ptr<const diffusion::Process> process_;
+  mutable std::optional<data::DatasetInfo> info_;
+  mutable std::shared_ptr<const data::Dataset> training_data_;
+  std::shared_ptr<const data::Dataset> held_out_;
+  std::unique_ptr<data::Loader> loader_;
+  int64_t next_ = 0;  ///< the micro-batch that `loader_` gives next
+};
+
+}  // namespace gallop::tasks
