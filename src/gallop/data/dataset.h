@@ -22,7 +22,7 @@ struct DatasetInfo {
   std::string detail;  ///< encoder, scale factor, crop: one line for `gallop data info`
 };
 
-/// Random access to samples. `read` may be called from several threads at once.
+/// Random access to samples, from several threads at once.
 class Dataset {
  public:
   /// Category and arguments for the registry; `split` is "train" or "test".
@@ -37,6 +37,8 @@ class Dataset {
   /// Writes sample `index` as [channels, height, width] floats; -1 if it has no label, else its
   /// label. Throws Error with the file on corrupt data.
   virtual int64_t read(int64_t index, std::span<float> out) const = 0;
+  /// The label alone, without reading the sample; -1 if it has none.
+  virtual int64_t label(int64_t index) const = 0;
 };
 
 /// The [data] table of a recipe.
