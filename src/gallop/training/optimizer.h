@@ -26,6 +26,7 @@ class Optimizer {
   /// One step from the gradients times `gradient_scale` (clipping) at learning rate factor *
   /// learning_rate() * the parameter's lr_scale. `applied` is the number of this step among the
   /// applied ones, from 1. Parameters without a gradient stay as they are.
+  /// The gradients may be scaled in place: they are used up.
   virtual void step(int64_t applied, double factor, double gradient_scale) = 0;
 
   /// What the optimizer remembers, by "<kind>.<parameter name>" ("exp_avg.blocks.0..."): shares

@@ -1,0 +1,75 @@
+#include "gallop/training/gradients.h"
+
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace gallop::training {
+namespace {
+
+// Eight independent sums, since one chain of additions would wait for each.
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
+  constexpr int64_t lanes = 8;
+  std::array<double, lanes> sums{};
+  const int64_t whole = n - n % lanes;
+  for (int64_t i = 0; i < whole; i += lanes) {
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const double v = x[i + lane];
+      sums[lane] += v * v;
+    }
+  }
+  for (int64_t i = whole; i < n; ++i) sums[0] += static_cast<double>(x[i]) * x[i];
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+// ATen's norm adds float32 in float32: 1e-5 off for a large table, which clipping would pass on.
+double sum_of_squares(const at::Tensor& gradient) {
+  if (gradient.is_cpu() && gradient.is_contiguous()) {
+    const int64_t n = gradient.numel();
+    if (gradient.scalar_type() == at::kFloat) {
+      return sum_of_squares(gradient.const_data_ptr<float>(), n);
+    }
+    if (gradient.scalar_type() == at::kDouble) {
+      return sum_of_squares(gradient.const_data_ptr<double>(), n);
+    }
+  }
+  const double norm =
+      at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef{}, false, at::kDouble)
+          .item<double>();
+  return norm * norm;
+}
+
+}  // namespace
+
+double global_norm(const std::vector<nn::Parameter*>& parameters) {
+  double sum = 0;
+  for (const nn::Parameter* parameter : parameters) {
+    const at::Tensor& gradient = (**parameter).grad();
+    if (gradient.defined()) sum += sum_of_squares(gradient);
+  }
+  return std::sqrt(sum);
+}
+
+double clip_factor(double norm, double clip) {
+  return clip == 0 ? 1.0 : std::min(1.0, clip / (norm + 1e-6));
+}
+
+std::string first_non_finite_gradient(const std::vector<nn::Parameter*>& parameters) {
+  for (const nn::Parameter* parameter : parameters) {
+    const at::Tensor& gradient = (**parameter).grad();
+    if (gradient.defined() && !at::isfinite(gradient).all().item<bool>()) return parameter->name();
+  }
+  return {};
+}
+
+void clear_gradients(const std::vector<nn::Parameter*>& parameters) {
+  for (const nn::Parameter* parameter : parameters) (**parameter).mutable_grad() = at::Tensor();
+}
+
+}  // namespace gallop::training

@@ -1,0 +1,13 @@
+#include "gallop/training/optimizer.h"
+
+namespace gallop::training {
+
+std::vector<nn::Parameter*> trainable_parameters(const nn::Module& model) {
+  std::vector<nn::Parameter*> trainable;
+  for (nn::Parameter* parameter : model.parameters()) {
+    if (parameter->trainable()) trainable.push_back(parameter);
+  }
+  return trainable;
+}
+
+}  // namespace gallop::training

@@ -1,0 +1,95 @@
+#include "gallop/training/gradients.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/support/fixture.h"
+#include "tests/training/tensors_module.h"
+
+namespace gallop::training {
+namespace {
+
+using testing::Fixture;
+using testing::TensorsModule;
+
+TEST(Gradients, ClipAsThePublishedFunction) {
+  const Fixture fixture("diffusion/clip_grad_norm");
+  TensorsModule model(
+      {{"0", fixture.in("param.0")}, {"1", fixture.in("param.1")}, {"2", fixture.in("param.2")}});
+  const auto parameters = model.parameters();
+  const int64_t steps = fixture.in("grad.0").size(0);
+  for (const auto& [run, clip] : fixture.config().at("max_norm").as_object()) {
+    const at::Tensor norms = at::zeros({steps});
+    std::vector<at::Tensor> clipped;
+    for (int i = 0; i < 3; ++i) clipped.push_back(fixture.in("grad." + std::to_string(i)).clone());
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int i = 0; i < 3; ++i) {
+        (**parameters[i]).mutable_grad() = clipped[i].select(0, step).clone();
+      }
+      const double norm = global_norm(parameters);
+      norms[step].fill_(norm);
+      for (int i = 0; i < 3; ++i)
+        clipped[i].select(0, step).mul_(clip_factor(norm, clip.as_double()));
+    }
+    fixture.expect_close(norms, "out." + run + ".norm");
+    for (int i = 0; i < 3; ++i) {
+      fixture.expect_close(clipped[i], "out." + run + ".grad." + std::to_string(i));
+    }
+  }
+  fixture.expect_all_checked();
+}
+
+TEST(Gradients, NoClippingAtZero) {
+  EXPECT_EQ(clip_factor(1e9, 0), 1);
+  EXPECT_EQ(clip_factor(0.5, 1), 1);
+  EXPECT_NEAR(clip_factor(4, 1), 0.25, 1e-6);
+}
+
+// 3 million elements of 0.1: sums in float32 would be off in the fifth digit, and these by n/8 half
+// units at most.
+TEST(Gradients, TheNormIsSummedInDouble) {
+  TensorsModule model({{"table", at::zeros({3'000'001})}, {"idle", at::zeros({2})}});
+  (**model.find_parameter("table")).mutable_grad() = at::full({3'000'001}, 0.1);
+  EXPECT_NEAR(global_norm(model.parameters()) / (double{0.1F} * std::sqrt(3'000'001.0)), 1, 1e-10);
+}
+
+TEST(Gradients, OtherTypesAndLayoutsCountToo) {
+  TensorsModule model({{"double", at::zeros({2}, at::kDouble)},
+                       {"half", at::zeros({2}, at::kBFloat16)},
+                       {"strided", at::zeros({4, 4})}});
+  (**model.find_parameter("double")).mutable_grad() = at::full({2}, 2.0, at::kDouble);
+  (**model.find_parameter("half")).mutable_grad() = at::full({2}, 1.0, at::kBFloat16);
+  (**model.find_parameter("strided")).mutable_grad() = at::full({4, 8}, 1.0).slice(1, 0, 8, 2);
+  EXPECT_NEAR(global_norm(model.parameters()), std::sqrt(2 * 4 + 2 * 1 + 16 * 1), 1e-12);
+}
+
+TEST(Gradients, NonFiniteOnesAreSeenAndNamed) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+        -std::numeric_limits<double>::infinity()}) {
+    for (int64_t at = 0; at < 11; ++at) {
+      TensorsModule model({{"good", at::zeros({11})}, {"bad", at::zeros({11})}});
+      for (auto* p : model.parameters()) (**p).mutable_grad() = at::full({11}, 0.5);
+      EXPECT_EQ(first_non_finite_gradient(model.parameters()), "");
+      EXPECT_TRUE(std::isfinite(global_norm(model.parameters())));
+      (**model.find_parameter("bad")).mutable_grad()[at].fill_(bad);
+      EXPECT_EQ(first_non_finite_gradient(model.parameters()), "bad");
+      EXPECT_FALSE(std::isfinite(global_norm(model.parameters()))) << bad << " at " << at;
+    }
+  }
+}
+
+TEST(Gradients, AreClearedForTheNextStep) {
+  TensorsModule model({{"w", at::zeros({2})}});
+  (**model.find_parameter("w")).mutable_grad() = at::full({2}, 1.0);
+  clear_gradients(model.parameters());
+  EXPECT_FALSE((**model.find_parameter("w")).grad().defined());
+  EXPECT_EQ(global_norm(model.parameters()), 0);
+}
+
+}  // namespace
+}  // namespace gallop::training

@@ -1,0 +1,158 @@
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gallop/base/error.h"
+#include "gallop/config/parse.h"
+#include "gallop/config/registry.h"
+#include "gallop/training/optimizer.h"
+#include "tests/support/fixture.h"
+#include "tests/training/tensors_module.h"
+
+namespace gallop::training {
+namespace {
+
+using ::testing::AllOf;
+using testing::Fixture;
+using ::testing::HasSubstr;
+using testing::TensorsModule;
+
+struct Choice : config::Fields<Choice> {
+  config::Component optimizer{"optimizer", "adamw"};
+  void fields(config::Visitor& v) override { v.component("optimizer", optimizer, "optimizer"); }
+};
+
+std::unique_ptr<Optimizer> adamw(const nn::Module& model, const std::string& settings) {
+  Choice choice;
+  config::load_text(choice, "optimizer = { kind = \"adamw\", " + settings + " }", "test");
+  return config::make<Optimizer>(choice.optimizer, {trainable_parameters(model)});
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
+  const Fixture fixture("diffusion/adamw");
+  const int64_t steps = fixture.config().at("steps").as_int();
+  for (const auto& [run, settings] : fixture.config().at("runs").as_object()) {
+    TensorsModule model(
+        {{"0", fixture.in("param.0")}, {"1", fixture.in("param.1")}, {"2", fixture.in("param.2")}});
+    const auto optimizer = adamw(model, "lr = 1.0, decay = " + settings.at("weight_decay").dump() +
+                                            ", eps = " + settings.at("eps").dump());
+    const auto parameters = model.parameters();
+    std::vector<at::Tensor> trajectories;
+    for (const auto* parameter : parameters) {
+      std::vector<int64_t> shape = parameter->shape();
+      shape.insert(shape.begin(), steps);
+      trajectories.push_back(at::zeros(shape));
+    }
+    for (int64_t step = 0; step < steps; ++step) {
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        (**parameters[i]).mutable_grad() =
+            fixture.in("grad." + std::to_string(i)).select(0, step).clone();
+      }
+      optimizer->step(step + 1, settings.at("lr").as_array()[step].as_double(), 1);
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        trajectories[i].select(0, step).copy_((**parameters[i]).detach());
+      }
+    }
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      fixture.expect_close(trajectories[i], "out." + run + ".param." + std::to_string(i));
+    }
+    for (const auto& [name, tensor] : optimizer->state()) {
+      fixture.expect_close(tensor, "out." + run + "." + name);
+    }
+  }
+  fixture.expect_all_checked();
+}
+
+// One step from zero moments moves every element with a gradient by lr against its sign: m /
+// sqrt(v) = g / |g| after the bias corrections. With eps = 0 nothing else is in it.
+TEST(AdamW, ReadsTheAttributesOfParameters) {
+  TensorsModule model({});
+  model.add("decays", at::full({1}, 2.0));
+  model.add("bias", at::full({1}, 2.0), {.decay = false});
+  model.add("slow", at::full({1}, 2.0), {.decay = false, .lr_scale = 0.25});
+  model.add("idle", at::full({1}, 2.0));
+  model.add("table", at::full({1}, 2.0), {.frozen = true});
+  const auto optimizer = adamw(model, "lr = 0.5, decay = 0.1, eps = 0.0");
+  EXPECT_EQ(optimizer->learning_rate(), 0.5);
+  EXPECT_EQ(optimizer->state().size(), 2 * 4);
+  for (const char* name : {"decays", "bias", "slow"}) {
+    (**model.find_parameter(name)).mutable_grad() = at::full({1}, 3.0);
+  }
+  optimizer->step(1, 0.2, 1);  // a rate of 0.1
+  const auto value = [&](const char* name) {
+    return (**model.find_parameter(name)).item<double>();
+  };
+  EXPECT_NEAR(value("decays"), 2 * (1 - 0.1 * 0.1) - 0.1, 1e-6);
+  EXPECT_NEAR(value("bias"), 2 - 0.1, 1e-6);
+  EXPECT_NEAR(value("slow"), 2 - 0.25 * 0.1, 1e-6);
+  EXPECT_EQ(value("idle"), 2);
+  EXPECT_EQ(value("table"), 2);
+}
+
+TEST(AdamW, ScalesGradientsBeforeTheMoments) {
+  TensorsModule model({{"w", at::full({3}, 1.0)}});
+  const auto optimizer = adamw(model, "beta1 = 0.9, beta2 = 0.99");
+  (**model.find_parameter("w")).mutable_grad() = at::full({3}, 8.0);
+  optimizer->step(1, 1, 0.25);
+  EXPECT_NEAR(optimizer->state()[0].second[0].item<double>(), 0.1 * 2, 1e-6);
+  EXPECT_NEAR(optimizer->state()[1].second[0].item<double>(), 0.01 * 4, 1e-6);
+}
+
+TEST(AdamW, AStateGoesIntoAnotherOptimizer) {
+  TensorsModule model({{"w", at::full({2, 3}, 1.0)}, {"b", at::full({3}, 1.0)}});
+  TensorsModule copy({{"w", at::full({2, 3}, 1.0)}, {"b", at::full({3}, 1.0)}});
+  const auto optimizer = adamw(model, "lr = 0.1"), resumed = adamw(copy, "lr = 0.1");
+  const auto step = [](TensorsModule& m, Optimizer& o, int64_t n) {
+    for (auto* p : m.parameters()) {
+      (**p).mutable_grad() = at::full(p->shape(), 0.5 * static_cast<double>(n) - 0.7);
+    }
+    o.step(n, 1, 1);
+  };
+  step(model, *optimizer, 1);
+  step(model, *optimizer, 2);
+  std::map<std::string, at::Tensor> state;
+  for (const auto& [name, tensor] : optimizer->state()) state.emplace(name, tensor.clone());
+  for (auto* p : copy.parameters())
+    (**p).detach().copy_((**model.find_parameter(p->name())).detach());
+  resumed->load_state(state);
+  step(model, *optimizer, 3);
+  step(copy, *resumed, 3);
+  for (auto* p : copy.parameters()) {
+    EXPECT_TRUE((**p).equal(**model.find_parameter(p->name()))) << p->name();
+  }
+}
+
+TEST(AdamW, AStateOfAnotherModelIsRefused) {
+  TensorsModule model({{"w", at::full({2, 3}, 1.0)}, {"b", at::full({3}, 1.0)}});
+  const auto optimizer = adamw(model, "lr = 0.1");
+  std::map<std::string, at::Tensor> state{{"exp_avg.w", at::zeros({3, 2})},
+                                          {"exp_avg_sq.w", at::full({2, 3}, 7.0)},
+                                          {"exp_avg.b", at::zeros({3})},
+                                          {"momentum.w", at::zeros({2, 3})}};
+  EXPECT_THAT(message_of([&] { optimizer->load_state(state); }),
+              AllOf(HasSubstr("missing:   exp_avg_sq.b"),
+                    HasSubstr("misshapen: exp_avg.w: expected [2, 3], found [3, 2]"),
+                    HasSubstr("unknown:   momentum.w")));
+  for (const auto& [name, tensor] : optimizer->state()) {
+    EXPECT_EQ(tensor.sum().item<double>(), 0) << name << " was changed";
+  }
+}
+
+TEST(AdamW, MomentsThatNeverMoveAreRefused) {
+  TensorsModule model({{"w", at::full({1}, 1.0)}});
+  EXPECT_THAT(message_of([&] { adamw(model, "beta2 = 1.0"); }), HasSubstr("beta2 = 1"));
+  EXPECT_THAT(message_of([&] { adamw(model, "momentum = 0.9"); }), HasSubstr("momentum"));
+}
+
+}  // namespace
+}  // namespace gallop::training
