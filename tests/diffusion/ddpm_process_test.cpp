@@ -1,0 +1,70 @@
+#include "gallop/diffusion/ddpm_process.h"
+
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/support/fixture.h"
+
+namespace gallop::diffusion {
+namespace {
+
+using testing::Fixture;
+using testing::make_process;
+
+TEST(DdpmProcess, LossIsTheHybridOneOfDit) {
+  const Fixture fixture("diffusion/training_losses_mse_full");
+  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings&) {});
+  const Noised noised = process->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
+  EXPECT_TRUE(noised.target_BCHW.equal(fixture.in("noise")));
+  EXPECT_TRUE(noised.model_time_B.equal(fixture.in("t")));
+  const Losses losses = process->loss(fixture.in("model_output"), noised);
+  fixture.expect_close(losses.main_B, "out.learned_mse.loss");
+  ASSERT_EQ(losses.parts.size(), 2u);
+  EXPECT_EQ(losses.parts[0].first, "mse");
+  fixture.expect_close(losses.parts[0].second, "out.learned_mse.mse");
+  EXPECT_EQ(losses.parts[1].first, "vb");
+  fixture.expect_close(losses.parts[1].second, "out.learned_mse.vb");
+}
+
+TEST(DdpmProcess, PredictingTheCleanImageMakesItTheTarget) {
+  const Fixture fixture("diffusion/training_losses_mse_full");
+  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) {
+    s.prediction = "x0";
+    s.variance = "fixed-small";
+  });
+  const Noised noised = process->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
+  EXPECT_TRUE(noised.target_BCHW.equal(fixture.in("x0")));
+  const Losses losses = process->loss(noised.target_BCHW, noised);
+  EXPECT_EQ(losses.main_B.abs().max().item<double>(), 0);
+  ASSERT_EQ(losses.parts.size(), 1u);
+  EXPECT_EQ(losses.parts[0].first, "mse");
+}
+
+TEST(DdpmProcess, TimesAreStepIndices) {
+  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 100; });
+  const double numbers[] = {0, 0.0099, 0.01, 0.999999999};
+  const at::Tensor drawn = process->draw_time(4, [&](int64_t i) { return numbers[i]; });
+  EXPECT_TRUE(drawn.equal(at::tensor({0, 0, 1, 99}, at::kLong)));
+  EXPECT_TRUE(process->spread_time(4).equal(at::tensor({12, 37, 62, 87}, at::kLong)));
+  // Even when there are more samples than steps.
+  const at::Tensor many = process->spread_time(1000);
+  EXPECT_EQ(many.min().item<int64_t>(), 0);
+  EXPECT_EQ(many.max().item<int64_t>(), 99);
+  EXPECT_DOUBLE_EQ(process->noise_level(99), 1);
+  EXPECT_DOUBLE_EQ(process->noise_level(0), 0.01);
+}
+
+TEST(DdpmProcess, ALearnedVarianceDoublesTheOutput) {
+  const auto channels = [](const char* variance) {
+    return make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) { s.variance = variance; })
+        ->output_channels(4);
+  };
+  EXPECT_EQ(channels("learned"), 8);
+  EXPECT_EQ(channels("fixed-large"), 4);
+  EXPECT_EQ(channels("fixed-small"), 4);
+}
+
+}  // namespace
+}  // namespace gallop::diffusion

@@ -1,0 +1,161 @@
+#include "gallop/diffusion/guidance.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gallop/models/dit/dit.h"
+#include "gallop/models/weights.h"
+#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/support/errors.h"
+#include "tests/support/fixture.h"
+
+namespace gallop::diffusion {
+namespace {
+
+using testing::Fixture;
+using ::testing::HasSubstr;
+using testing::make_process;
+using testing::message_of;
+using testing::Trajectory;
+
+at::Tensor numbers(const std::vector<double>& values) {
+  return at::tensor(values, at::kDouble).view({1, -1, 1, 1});
+}
+
+TEST(Guidance, ExtrapolatesFromTheUnconditionalOutput) {
+  // null + 3 (cond - null), worked out by hand.
+  const at::Tensor cond = numbers({1, 2, 3, 4}), null = numbers({0, 2, 4, 1});
+  EXPECT_TRUE(combine_guided(cond, null, 3, 4).equal(numbers({3, 2, 1, 10})));
+  EXPECT_TRUE(combine_guided(cond, null, 3, 2).equal(numbers({3, 2, 3, 4})));
+  EXPECT_TRUE(combine_guided(cond, null, 0, 4).equal(null));
+  EXPECT_THAT(message_of([&] { combine_guided(cond, null, 3, 5); }), HasSubstr("5 of 4 channels"));
+}
+
+class GuidedNetwork : public ::testing::Test {
+ protected:
+  /// Puts out the label in every channel, and counts the samples it saw.
+  LabelledDenoiser network() {
+    return [this](const at::Tensor& x, const at::Tensor& t_B, const at::Tensor& y_B) {
+      EXPECT_EQ(x.size(0), t_B.size(0));
+      seen_ += x.size(0);
+      return y_B.to(at::kDouble).view({-1, 1, 1, 1}).expand({-1, 8, 1, 1});
+    };
+  }
+  /// The output for a batch of two at path time t: labels 5 and 7, null label 10.
+  at::Tensor output(const GuidanceSettings& settings, double t) {
+    const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
+    const Denoiser denoiser = guided(network(), process, settings, at::tensor({5, 7}, at::kLong),
+                                     at::full({2}, 10, at::kLong));
+    return denoiser(at::zeros({2, 4, 1, 1}, at::kDouble), at::full({2}, t, at::kFloat));
+  }
+  int64_t seen_ = 0;
+};
+
+TEST_F(GuidedNetwork, RunsBothBranchesInOneBatch) {
+  GuidanceSettings settings;
+  settings.scale = 2;
+  const at::Tensor y = output(settings, 0.5);
+  EXPECT_EQ(seen_, 4);
+  // 10 + 2 (5 - 10) = 0 and 10 + 2 (7 - 10) = 4 in the 4 image channels, the rest conditional.
+  EXPECT_TRUE(y[0].flatten().equal(numbers({0, 0, 0, 0, 5, 5, 5, 5}).flatten()));
+  EXPECT_TRUE(y[1].flatten().equal(numbers({4, 4, 4, 4, 7, 7, 7, 7}).flatten()));
+  settings.channels = "first-3";
+  EXPECT_TRUE(
+      output(settings, 0.5)[0].flatten().equal(numbers({0, 0, 0, 5, 5, 5, 5, 5}).flatten()));
+}
+
+TEST_F(GuidedNetwork, ScaleOneAndTimesOutsideTheIntervalCostOneBranch) {
+  GuidanceSettings settings;
+  output(settings, 0.5);
+  EXPECT_EQ(seen_, 2) << "scale 1";
+  settings.scale = 4;
+  settings.from = 0.2;
+  settings.to = 0.6;  // noise levels: path times 0.4 to 0.8
+  for (const auto& [t, calls] : {std::pair{0.1, 2}, {0.5, 4}, {0.7, 4}, {0.9, 2}}) {
+    seen_ = 0;
+    output(settings, t);
+    EXPECT_EQ(seen_, calls) << "t = " << t;
+  }
+}
+
+TEST_F(GuidedNetwork, RefusesWhatDoesNotFit) {
+  GuidanceSettings settings;
+  settings.from = 0.7;
+  settings.to = 0.3;
+  EXPECT_THAT(message_of([&] { output(settings, 0.5); }), HasSubstr("from = 0.7 to = 0.3"));
+  const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
+  EXPECT_THAT(message_of([&] {
+                guided(network(), process, {}, at::zeros({2}, at::kLong),
+                       at::zeros({3}, at::kLong));
+              }),
+              HasSubstr("as many null labels"));
+  const Denoiser two =
+      guided(network(), process, {}, at::zeros({2}, at::kLong), at::zeros({2}, at::kLong));
+  EXPECT_THAT(message_of([&] { two(at::zeros({3, 4, 1, 1}), at::zeros({3})); }),
+              HasSubstr("3 images with 2 labels"));
+}
+
+// A tiny DiT end to end. The reference keeps [cond; null] as one batch whose halves share the
+// network's input (that of the first) and draw noise of their own; the second half is thrown away.
+TEST(GuidedSampling, OfATinyDitIsThatOfTheReference) {
+  const Fixture fixture("diffusion/dit_guided_sampling");
+  const Json& config = fixture.config();
+  config::Component component("model", "dit");
+  auto& settings = component.as<models::DitSettings>();
+  settings.patch = config.at("patch_size").as_int();
+  settings.width = config.at("hidden_size").as_int();
+  settings.depth = config.at("depth").as_int();
+  settings.heads = config.at("num_heads").as_int();
+  const int64_t side = config.at("input_size").as_int();
+  const auto model = models::make_model(component, {.channels = config.at("in_channels").as_int(),
+                                                    .height = side,
+                                                    .width = side,
+                                                    .classes = config.at("num_classes").as_int(),
+                                                    .predicts_sigma = true});
+  model->materialize(0, {}, false);
+  models::load_weights(*model, fixture.with_prefix("weight."), "dit_guided_sampling");
+
+  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings&) {});
+  const auto sampler = config::make<Sampler>(
+      config::Component("sampler", "ddpm"),
+      {.process = process, .steps = std::stoll(config.at("respacing").as_string())});
+  const double scale = config.at("cfg_scale").as_double();
+  const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
+  const LabelledDenoiser network = [&](const at::Tensor& x, const at::Tensor& t_B,
+                                       const at::Tensor& y_B) {
+    return model->forward(x, {.timestep_B = t_B, .label_B = y_B});
+  };
+
+  std::vector<at::Tensor> times;
+  const Denoiser both_halves = [&](const at::Tensor& x, const at::Tensor& t_B) {
+    times.insert(times.begin(), t_B[0]);
+    const at::Tensor half = x.narrow(0, 0, 2);
+    const at::Tensor output = network(at::cat({half, half}), t_B, label_B);
+    const at::Tensor cond = output.narrow(0, 0, 2), null = output.narrow(0, 2, 2);
+    const at::Tensor guided_half = combine_guided(cond, null, scale, 3);
+    return at::cat({guided_half, at::cat({guided_half.narrow(1, 0, 3), null.narrow(1, 3, 5)}, 1)});
+  };
+  Trajectory trajectory;
+  sampler->sample(
+      both_halves, noise[0], [&](int64_t k) { return noise[1 + k]; }, trajectory.callback());
+  fixture.expect_close(trajectory.states(), "out.x");
+  fixture.expect_close(at::stack(times), "out.timestep_map");
+
+  // What a user calls: the samples alone.
+  GuidanceSettings guidance;
+  guidance.scale = scale;
+  guidance.channels = "first-3";
+  const at::Tensor samples = sampler->sample(
+      guided(network, process, guidance, label_B.narrow(0, 0, 2), label_B.narrow(0, 2, 2)),
+      noise[0].narrow(0, 0, 2), [&](int64_t k) { return noise[1 + k].narrow(0, 0, 2); });
+  fixture.expect_close(samples, "out.samples");
+  fixture.expect_all_checked();
+}
+
+}  // namespace
+}  // namespace gallop::diffusion

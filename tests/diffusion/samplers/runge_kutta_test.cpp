@@ -1,0 +1,119 @@
+#include "gallop/diffusion/samplers/runge_kutta.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/support/errors.h"
+#include "tests/support/tiny_network.h"
+
+namespace gallop::diffusion {
+namespace {
+
+using testing::Fixture;
+using ::testing::HasSubstr;
+using testing::make_process;
+using testing::make_sampler;
+using testing::message_of;
+using testing::TinyNetwork;
+using testing::Trajectory;
+
+std::shared_ptr<const Process> flow(const std::string& path, const std::string& prediction) {
+  return make_process<FlowSettings>("flow", [&](FlowSettings& s) {
+    s.path = path;
+    s.prediction = prediction;
+  });
+}
+
+/// The start and the state after every step, as the fixtures store them.
+at::Tensor points(const Sampler& sampler, const Denoiser& network, const at::Tensor& z) {
+  Trajectory trajectory;
+  trajectory.x.push_back(z);
+  sampler.sample(network, z, {}, trajectory.callback());
+  return trajectory.states();
+}
+
+TEST(RungeKutta, EveryMethodGoesThroughTheStatesOfTheReference) {
+  const Fixture fixture("diffusion/flow_ode");
+  const auto process = flow("linear", "velocity");
+  const int64_t steps = fixture.config().at("time_points").as_int() - 1;
+  const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
+  const at::Tensor z = fixture.in("z");
+
+  const struct {
+    const char *theirs, *ours;
+    int64_t calls;
+  } methods[] = {{"euler", "euler", 1}, {"midpoint", "midpoint", 2},
+                 {"heun2", "heun", 2},  {"heun3", "heun3", 3},
+                 {"rk4", "rk4", 4},     {"rk4_classic", "rk4-classic", 4}};
+  for (const auto& [theirs, ours, calls] : methods) {
+    const auto sampler = make_sampler<OdeSettings>(ours, process, steps, [](OdeSettings&) {});
+    EXPECT_EQ(sampler->evaluations(), calls * steps) << ours;
+    fixture.expect_close(points(*sampler, network, z), std::string("out.") + theirs + ".x");
+  }
+
+  const auto reverse = make_sampler<OdeSettings>("euler", process, steps, [](OdeSettings& s) {
+    s.start = 1;
+    s.end = 0;
+  });
+  fixture.expect_close(points(*reverse, network, z), "out.euler_reverse.x");
+
+  // 64 small steps of a method of fourth order stand for the converged solution.
+  const auto fine = make_sampler<OdeSettings>("rk4", process, 64 * steps, [](OdeSettings&) {});
+  const Denoiser network64 = TinyNetwork(fixture, at::kDouble).with_labels(fixture.in("y"));
+  const at::Tensor states = points(*fine, network64, z.to(at::kDouble));
+  fixture.expect_close(states.slice(0, 0, states.size(0), 64), "out.exact.x");
+  fixture.expect_all_checked();
+}
+
+TEST(RungeKutta, IntegratesPredictedNoiseAndScore) {
+  const Fixture fixture("diffusion/flow_ode_noise_score");
+  const int64_t steps = fixture.config().at("time_points").as_int() - 1;
+  const double eps = fixture.config().at("sample_eps").as_double();
+  const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
+  for (const std::string path : {"linear", "gvp"}) {
+    for (const std::string prediction : {"noise", "score"}) {
+      const auto sampler =
+          make_sampler<OdeSettings>("heun", flow(path, prediction), steps, [&](OdeSettings& s) {
+            s.start = eps;
+            s.end = 1 - eps;
+          });
+      fixture.expect_close(points(*sampler, network, fixture.in("z")),
+                           "out." + path + "_" + prediction + ".x");
+    }
+  }
+  fixture.expect_all_checked();
+}
+
+// dx/dt = x: one step of a method of order p multiplies x by the Taylor polynomial of exp(h) up to
+// h^p (these have as many stages as their order).
+TEST(RungeKutta, OneStepIsTheTaylorPolynomialOfItsOrder) {
+  const auto process = flow("linear", "velocity");
+  const Denoiser identity = [](const at::Tensor& x, const at::Tensor&) { return x; };
+  const double taylor[] = {1, 2, 2.5, 2.5 + 1.0 / 6, 2.5 + 1.0 / 6 + 1.0 / 24};
+  const std::pair<const char*, int> methods[] = {{"euler", 1}, {"midpoint", 2}, {"heun", 2},
+                                                 {"heun3", 3}, {"rk4", 4},      {"rk4-classic", 4}};
+  for (const auto& [kind, order] : methods) {
+    const auto sampler = make_sampler<OdeSettings>(kind, process, 1, [](OdeSettings&) {});
+    const at::Tensor x = sampler->sample(identity, at::ones({1, 1, 1, 1}, at::kDouble));
+    EXPECT_NEAR(x.item<double>(), taylor[order], 1e-14) << kind;
+  }
+}
+
+TEST(RungeKutta, RefusesAnEmptyIntervalAndDiscreteProcesses) {
+  OdeSettings settings;
+  settings.start = settings.end = 0.5;
+  EXPECT_THAT(message_of([&] { settings.validate(); }), HasSubstr("nothing to integrate"));
+  const auto ddpm = make_process<DdpmSettings>("ddpm", [](DdpmSettings&) {});
+  const std::string text =
+      message_of([&] { make_sampler<OdeSettings>("heun", ddpm, 5, [](OdeSettings&) {}); });
+  EXPECT_THAT(text, HasSubstr("sampler 'heun' does not work on the objective 'ddpm'"));
+  EXPECT_THAT(text, HasSubstr("use one of ddim, ddpm"));
+}
+
+}  // namespace
+}  // namespace gallop::diffusion
