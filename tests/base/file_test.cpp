@@ -58,6 +58,17 @@ TEST(ReadFile, SaysWhatIsWrong) {
   EXPECT_THAT(error_of([&] { read_file(dir.path()); }), testing::HasSubstr("folder"));
 }
 
+TEST(ListFolder, IsSortedByName) {
+  TemporaryDirectory dir;
+  for (const char* name : {"b", "a", "B", "a10", "a9", ".h"}) put(dir / name, "");
+  std::vector<std::string> names;
+  for (const fs::path& path : list_folder(dir.path())) names.push_back(path.filename().string());
+  EXPECT_EQ(names, (std::vector<std::string>{".h", "B", "a", "a10", "a9", "b"}));
+  EXPECT_TRUE(list_folder(dir.path())[1] == dir / "B");
+  EXPECT_THAT(error_of([&] { list_folder(dir / "none"); }), testing::HasSubstr("No such file"));
+  EXPECT_THAT(error_of([&] { list_folder(dir / "a"); }), testing::HasSubstr("Not a directory"));
+}
+
 TEST(MappedFile, ShowsTheBytesAndSharesThem) {
   TemporaryDirectory dir;
   put(dir / "a", "hello");

@@ -169,6 +169,17 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+std::vector<fs::path> list_folder(const fs::path& path) {
+  std::error_code error;
+  std::vector<fs::path> entries;
+  fs::directory_iterator entry(path, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
+    entries.push_back(entry->path());
+  if (error) fail("cannot read the folder '", path.string(), "': ", error.message());
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
   const Descriptor file = open_for_reading(path);
   const struct stat status = status_of(file, path);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace gallop {
 
@@ -14,6 +15,10 @@ namespace fs = std::filesystem;
 
 /// The whole file; throws Error with the path and the system's reason.
 std::string read_file(const fs::path& path);
+
+/// What a folder holds, sorted by name (of bytes, whatever the locale); throws Error with the path
+/// and the system's reason.
+std::vector<fs::path> list_folder(const fs::path& path);
 
 /// Read-only memory map of a file; shared by copies, unmapped with the last one.
 class MappedFile {

@@ -30,6 +30,10 @@ class Dataset {
   struct Args {
     std::string split = "train";
     int64_t channels = 0, height = 0, width = 0;  ///< wanted size, 0: as stored
+    /// The side to which images are made square: `setting`, else what is wanted here; 0: as stored.
+    int64_t side(int64_t setting) const {
+      return setting > 0 || height != width ? setting : height;
+    }
   };
 
   virtual ~Dataset() = default;
@@ -37,9 +41,12 @@ class Dataset {
   /// Writes sample `index` as [channels, height, width] floats; -1 if it has no label, else its
   /// label. Throws Error with the file on corrupt data.
   virtual int64_t read(int64_t index, std::span<float> out) const = 0;
-  /// The label alone, without reading the sample; -1 if it has none.
-  virtual int64_t label(int64_t index) const = 0;
+  /// The label alone; -1 if it has none. Kinds that know it without reading the sample say so.
+  virtual int64_t label(int64_t index) const;
 };
+
+/// `byte` of 0..255 as a value in [-1, 1].
+constexpr float to_unit(uint8_t byte) { return static_cast<float>(byte) / 127.5f - 1.0f; }
 
 /// The [data] table of a recipe.
 struct DataConfig : config::Fields<DataConfig> {
@@ -49,7 +56,7 @@ struct DataConfig : config::Fields<DataConfig> {
   void fields(config::Visitor& v) override;
 };
 
-/// Opens the data set of a recipe's [data] table.
+/// Opens the data set of a recipe's [data] table; Error if it is empty or not of the wanted size.
 std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const Dataset::Args& args);
 
 }  // namespace gallop::data

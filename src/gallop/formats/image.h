@@ -10,6 +10,9 @@
 
 namespace gallop::formats {
 
+/// The largest picture that is read, written or made.
+constexpr int64_t most_pixels = int64_t{1} << 28;
+
 /// An 8-bit picture: rows from the top, pixels from the left, channels interleaved.
 struct Image {
   int64_t width = 0, height = 0;
@@ -19,7 +22,7 @@ struct Image {
 
 /// Decodes a PNG or JPEG, told apart by their first bytes; transparency is dropped, palettes and 16
 /// bits become 8 bits. `what` (a file name) begins the text of the Error for anything that is
-/// damaged, cut short, larger than 1 << 28 pixels or of another format.
+/// damaged, cut short, larger than `most_pixels` or of another format.
 Image decode_image(std::span<const std::byte> bytes, const std::string& what);
 Image read_image(const fs::path& path);
 

@@ -18,7 +18,6 @@
 namespace gallop::formats {
 namespace {
 
-constexpr int64_t most_pixels = int64_t{1} << 28;
 /// Pixels that a byte of file can stand for: a block of 64 takes a bit or more in the usual coding.
 constexpr int64_t most_pixels_a_byte = 4096;
 

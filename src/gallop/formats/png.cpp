@@ -16,7 +16,6 @@
 namespace gallop::formats {
 namespace {
 
-constexpr int64_t most_pixels = int64_t{1} << 28;
 /// deflate turns one byte into at most so many.
 constexpr uint64_t most_expansion = 1032;
 
