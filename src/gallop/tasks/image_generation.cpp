@@ -72,16 +72,16 @@ ImageGeneration::ImageGeneration(const ImageGenerationSettings& settings, const 
       info_(args.info) {}
 
 std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& split) const {
-  std::shared_ptr<const data::Dataset> dataset = data::open_dataset(args_.data, {.split = split});
-  const data::DatasetInfo& found = dataset->info();
-  require(found.count > 0, found.path, ": the ", split, " split holds no samples");
+  data::Dataset::Args args{.split = split};
   if (info_) {
-    require(found.channels == info_->channels && found.height == info_->height &&
-                found.width == info_->width && found.classes == info_->classes,
-            found.path, ": the ", split, " split holds ", found.channels, "x", found.height, "x",
-            found.width, " samples of ", found.classes, " classes, expected ", info_->channels, "x",
-            info_->height, "x", info_->width, " of ", info_->classes);
+    args.channels = info_->channels;
+    args.height = info_->height;
+    args.width = info_->width;
   }
+  std::shared_ptr<const data::Dataset> dataset = data::open_dataset(args_.data, args);
+  const data::DatasetInfo& found = dataset->info();
+  require(!info_ || found.classes == info_->classes, found.path, ": the ", split, " split has ",
+          found.classes, " classes, expected are ", info_ ? info_->classes : 0);
   return dataset;
 }
 
