@@ -181,8 +181,14 @@ const TensorView* SafetensorsReader::find(std::string_view name) const {
 
 void write_safetensors(const fs::path& path, const std::vector<TensorView>& tensors,
                        const Metadata& metadata) {
+  write_file_atomically(
+      path, [&](OutputFile& file) { write_safetensors(file, path.string(), tensors, metadata); });
+}
+
+void write_safetensors(OutputFile& file, const std::string& what,
+                       const std::vector<TensorView>& tensors, const Metadata& metadata) {
   const auto where = [&](const TensorView& t) {
-    return "cannot write '" + path.string() + "': tensor " + shown(t.name) + ": ";
+    return "cannot write '" + what + "': tensor " + shown(t.name) + ": ";
   };
   Json::Object header;
   if (!metadata.empty()) {
@@ -212,16 +218,14 @@ void write_safetensors(const fs::path& path, const std::vector<TensorView>& tens
   }
   std::string text = Json(std::move(header)).dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // data begin at a multiple of 8
-  require(text.size() <= max_header, "cannot write '", path.string(), "': the header would have ",
+  require(text.size() <= max_header, "cannot write '", what, "': the header would have ",
           text.size(), " bytes, more than the ", max_header, " allowed");
   std::array<char, 8> length;
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 255);
 
-  write_file_atomically(path, [&](OutputFile& file) {
-    file.write(std::string_view(length.data(), length.size()));
-    file.write(text);
-    for (const TensorView& t : tensors) file.write(t.data);
-  });
+  file.write(std::string_view(length.data(), length.size()));
+  file.write(text);
+  for (const TensorView& t : tensors) file.write(t.data);
 }
 
 }  // namespace gallop::formats

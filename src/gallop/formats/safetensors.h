@@ -51,5 +51,8 @@ class SafetensorsReader {
 /// Writes the tensors in the given order (durably and atomically, see write_file_atomically).
 void write_safetensors(const fs::path& path, const std::vector<TensorView>& tensors,
                        const Metadata& metadata = {});
+/// The same into an open file; `what` (its name) begins the text of errors.
+void write_safetensors(OutputFile& file, const std::string& what,
+                       const std::vector<TensorView>& tensors, const Metadata& metadata = {});
 
 }  // namespace gallop::formats

@@ -62,17 +62,23 @@ std::map<std::string, at::Tensor> load_tensors(const fs::path& path) {
 void save_tensors(const fs::path& path,
                   const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                   const formats::Metadata& metadata) {
+  write_file_atomically(
+      path, [&](OutputFile& file) { save_tensors(file, path.string(), tensors, metadata); });
+}
+
+void save_tensors(OutputFile& file, const std::string& what,
+                  const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                  const formats::Metadata& metadata) {
   std::vector<at::Tensor> owned;
   std::vector<formats::TensorView> views;
   owned.reserve(tensors.size());
   views.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) {
-    require(tensor.defined(), "tensor '", name, "' is undefined and cannot be written to ",
-            path.string());
+    require(tensor.defined(), "tensor '", name, "' is undefined and cannot be written to ", what);
     owned.push_back(tensor.detach().to(c10::kCPU).contiguous());
     views.push_back(view_of(name, owned.back()));
   }
-  formats::write_safetensors(path, views, metadata);
+  formats::write_safetensors(file, what, views, metadata);
 }
 
 }  // namespace gallop::nn

@@ -28,5 +28,9 @@ std::map<std::string, at::Tensor> load_tensors(const fs::path& path);
 void save_tensors(const fs::path& path,
                   const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                   const formats::Metadata& metadata = {});
+/// The same into an open file; `what` (its name) begins the text of errors.
+void save_tensors(OutputFile& file, const std::string& what,
+                  const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                  const formats::Metadata& metadata = {});
 
 }  // namespace gallop::nn

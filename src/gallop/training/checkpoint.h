@@ -29,29 +29,37 @@ struct Snapshot {
       ema_metadata;  ///< role, step, decay, threshold kind, ...
 };
 
-/// A checkpoint on disk whose manifest was verified.
+/// A checkpoint on disk.
 struct SavedCheckpoint {
   fs::path path;
   int64_t step = 0;
 };
 
 /// Checkpoints of a run directory: `checkpoints/step-00001000/` with model, ema and
-/// optimizer.safetensors, state.json, recipe.toml and, last, manifest.json (format version, size
-/// and XXH3-128 of each file). Written to a temporary folder beside it, synced, renamed; older ones
-/// are removed only after the new one was read back and verified.
+/// optimizer.safetensors, state.json, config.toml (the recipe as resolved) and, last, manifest.json
+/// (format version, size and XXH3-128 of each file). Written to a folder `step-00001000.tmp`,
+/// synced, renamed, read back; older ones are removed only after that. Another save of the same
+/// step keeps the first as `step-00001000.old` until it is verified itself.
 class CheckpointStore {
  public:
   CheckpointStore(fs::path run_directory, CheckpointConfig config);
-  /// Returns the folder. Throws Error (disk full, read-only folder) and leaves older checkpoints as
-  /// they are.
+  /// Returns the folder. Throws Error (disk full, read-only folder) and leaves the other
+  /// checkpoints usable. An older one that cannot be removed is a warning.
   fs::path save(const Snapshot& snapshot, const std::string& recipe_toml);
+  /// All that are there, newest first, not verified. Temporary folders of killed saves are ignored.
+  std::vector<SavedCheckpoint> all() const;
   /// The newest checkpoint that passes verification; damaged ones are named in a warning with file
-  /// and reason and passed over. Temporary folders of killed saves are ignored.
+  /// and reason and passed over. Throws Error if there are checkpoints and none of them is whole: a
+  /// run must not start again over them.
   std::optional<SavedCheckpoint> newest() const;
   /// Reads everything of a verified checkpoint.
   static Snapshot load(const fs::path& checkpoint);
 
  private:
+  void sweep() const;
+  void make_room(const fs::path& target) const;
+  void remove_older_than(int64_t step) const;
+
   fs::path directory_;
   CheckpointConfig config_;
 };
@@ -62,8 +70,8 @@ void verify_checkpoint(const fs::path& checkpoint);
 /// What a user may name where weights are wanted: a run directory (its newest good checkpoint), a
 /// checkpoint folder, or a safetensors file. `ema` chooses between the two of a checkpoint.
 fs::path find_weights(const fs::path& run_or_weights, bool ema = true);
-/// The recipe text that belongs to it: of the run, the checkpoint, or the file's folder; empty if
-/// none.
+/// The recipe that belongs to it: the text of config.toml in the run, the checkpoint, or the file's
+/// folder; empty if there is none.
 std::string find_recipe(const fs::path& run_or_weights);
 
 }  // namespace gallop::training
