@@ -156,6 +156,14 @@ TEST(Image, AMissingFileIsAnErrorWithItsName) {
   }
 }
 
+TEST(Image, ChangesBetweenGreyAndColour) {
+  const Image photo = read_image(picture("photo.png"));
+  EXPECT_EQ(to_channels(photo, 1).pixels, read_image(picture("photo-grey.png")).pixels);
+  EXPECT_EQ(to_channels(photo, 3).pixels, photo.pixels);
+  EXPECT_EQ(to_channels({2, 1, 1, {7, 9}}, 3).pixels, (std::vector<uint8_t>{7, 7, 7, 9, 9, 9}));
+  EXPECT_THROW(to_channels(photo, 2), Error);
+}
+
 TEST(Image, PngKeepsEveryPixel) {
   for (const int64_t channels : {1, 3}) {
     Image image{31, 17, channels, {}};

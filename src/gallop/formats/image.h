@@ -26,6 +26,9 @@ struct Image {
 Image decode_image(std::span<const std::byte> bytes, const std::string& what);
 Image read_image(const fs::path& path);
 
+/// The picture in colour (3) or in grey (1, by the luma weights of ITU-R 601 in 16 bits).
+Image to_channels(Image image, int64_t channels);
+
 /// A whole PNG file in memory, and on disk (atomically, see write_file_atomically).
 std::string encode_png(const Image& image);
 void write_png(const fs::path& path, const Image& image);

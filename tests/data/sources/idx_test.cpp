@@ -1,11 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gallop/base/error.h"
 #include "gallop/base/file.h"
-#include "gallop/config/parse.h"
 #include "gallop/data/dataset.h"
 #include "gallop/data/recognise.h"
+#include "tests/data/open_source.h"
 #include "tests/support/data_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -19,9 +18,11 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::unique_ptr<Dataset> open(const std::string& settings, const Dataset::Args& args = {}) {
-  DataConfig config;
-  config::load_text(config, "source = { kind = \"idx\", " + settings + " }", "a recipe");
-  return open_dataset(config, args);
+  return test::open_source("kind = \"idx\", " + settings, args);
+}
+
+std::string error_of(const std::string& settings, const Dataset::Args& args = {}) {
+  return test::source_error("kind = \"idx\", " + settings, args);
 }
 
 class IdxSource : public testing::Test {
@@ -36,14 +37,6 @@ class IdxSource : public testing::Test {
     put_file(folder_ / "t10k-labels-idx1-ubyte", idx_bytes({1}, "\x01"));
   }
   std::string path() const { return "path = '" + folder_.path().string() + "'"; }
-  std::string error_of(const std::string& settings, const Dataset::Args& args = {}) const {
-    try {
-      open(settings, args);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  }
   test::TemporaryDirectory folder_;
 };
 
