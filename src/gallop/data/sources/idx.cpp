@@ -58,12 +58,11 @@ fs::path file_of(const IdxSettings& s, const std::string& split, const std::stri
   for (const auto& name :
        {stem + "-" + end + ".gz", stem + "-" + end, stem + "." + end + ".gz", stem + "." + end})
     if (std::error_code error; fs::exists(folder / name, error)) return folder / name;
-  require(s.path != fashion_mnist, "Fashion-MNIST is not here: there is no '",
-          (folder / (stem + "-" + end + ".gz")).string(),
-          "'. Install it (apt-get install dataset-fashion-mnist), or name other data with "
-          "data.source");
   fail("there is no '", (folder / (stem + "-" + end)).string(), "', with .gz or without: name the ",
-       part, " of the ", split, " split with ", split, "_", part);
+       part, " of the ", split, " split with data.source.", split, "_", part,
+       ". Fashion-MNIST is Debian's package dataset-fashion-mnist "
+       "(apt-get install dataset-fashion-mnist), which puts it in ",
+       fashion_mnist);
 }
 
 std::vector<uint8_t> labels_of(const IdxSettings& s, const std::string& split) {

@@ -1,0 +1,166 @@
+// gallop data: what a data set holds.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gallop/base/error.h"
+#include "gallop/command.h"
+#include "gallop/config/parse.h"
+#include "gallop/config/value.h"
+#include "gallop/data/recognise.h"
+#include "gallop/data/sheet.h"
+#include "gallop/data/summary.h"
+#include "gallop/training/recipe.h"
+
+namespace gallop {
+namespace {
+
+constexpr int64_t most_values = 50'000'000;  // read for mean and deviation: some seconds at most
+constexpr int64_t most_classes_listed = 40;
+constexpr int64_t sheet_rows = 16, sheet_columns = 10;
+
+struct InfoOptions {
+  std::string path, kind, sheet;
+  std::vector<std::string> overrides;
+};
+
+// The [data] table alone, with the same keys as in a recipe.
+struct DataOnly : config::Fields<DataOnly> {
+  data::DataConfig data;
+  void fields(config::Visitor& v) override { v.table("data", data, "what is looked at"); }
+};
+
+template <class... Parts>
+void fact(const char* name, const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  std::printf("%-10s %s\n", name, text.str().c_str());
+}
+
+data::DataConfig config_of(const InfoOptions& options) {
+  const bool is_recipe = fs::path(options.path).extension() == ".toml";
+  require(!is_recipe || options.kind.empty(), "--kind is for folders; the recipe '", options.path,
+          "' says its kind itself");
+  if (is_recipe) return training::load_recipe(options.path, options.overrides).data;
+
+  DataOnly config;
+  std::string text;
+  if (!options.path.empty()) {
+    const std::string kind =
+        options.kind.empty() ? data::recognise_kind(options.path) : options.kind;
+    text = "data.source = { kind = " + config::to_text(kind) +
+           ", path = " + config::to_text(options.path) + " }";
+  } else if (!options.kind.empty()) {
+    text = "data.source.kind = " + config::to_text(options.kind);
+  }
+  config::load_text(config, text, options.path.empty() ? "the default" : options.path,
+                    options.overrides);
+  return config.data;
+}
+
+std::string numbers(const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%s%.4f", text.empty() ? "" : "  ", value);
+    text += number;
+  }
+  return text;
+}
+
+std::string class_name(const data::DatasetInfo& info, size_t index) {
+  return info.class_names.empty() ? "" : info.class_names.at(index);
+}
+
+void print_classes(const data::Dataset& train, const data::Dataset& test) {
+  const data::DatasetInfo& info = train.info();
+  if (info.classes == 0) return fact("classes", "none: for training without labels");
+  const auto in_train = data::class_counts(train), in_test = data::class_counts(test);
+  const auto [fewest, most] = std::minmax_element(in_train.begin(), in_train.end());
+  fact("classes", info.classes, ", each of ", *fewest, " to ", *most, " training samples");
+  size_t longest = 4;
+  for (const auto& name : info.class_names) longest = std::max(longest, name.size());
+  const auto listed = static_cast<size_t>(std::min(info.classes, most_classes_listed));
+  std::printf("%-10s %5s  %-*s %8s %8s\n", "", "label", static_cast<int>(longest), "name", "train",
+              "test");
+  for (size_t i = 0; i < listed; ++i) {
+    std::printf("%-10s %5zu  %-*s %8lld %8lld\n", "", i, static_cast<int>(longest),
+                class_name(info, i).c_str(), static_cast<long long>(in_train[i]),
+                static_cast<long long>(in_test[i]));
+  }
+  if (info.classes > most_classes_listed)
+    fact("", "  ... and ", info.classes - most_classes_listed, " more");
+}
+
+void draw_sheet(const data::Dataset& dataset, std::string file) {
+  const data::DatasetInfo& info = dataset.info();
+  if (file.empty()) {
+    const fs::path folder = fs::absolute(info.path).lexically_normal();
+    const fs::path name =
+        folder.has_filename() ? folder.filename() : folder.parent_path().filename();
+    file = name.string() + "-examples.png";
+  }
+  const data::Examples examples = data::choose_examples(dataset, sheet_rows, sheet_columns);
+  std::vector<formats::Image> images;
+  std::vector<float> sample(static_cast<size_t>(info.channels * info.height * info.width));
+  for (const int64_t index : examples.indices) {
+    dataset.read(index, sample);
+    images.push_back(data::to_image(sample, info.channels, info.height, info.width));
+  }
+  formats::write_png(file,
+                     data::make_sheet(images, examples.columns, data::sheet_scale(info.height)));
+  fact("sheet", file, ": ", images.size(), " training samples",
+       info.classes > 0 ? ", a row each class" : "",
+       info.latent ? " (first channel of the latents)" : "");
+}
+
+void info(const InfoOptions& options) {
+  const data::DataConfig config = config_of(options);
+  const auto train = open_dataset(config, {.split = "train"});
+  const auto test = open_dataset(config, {.split = "test"});
+  const data::DatasetInfo& found = train->info();
+  fact(
+      "kind", found.kind,
+      !options.path.empty() && options.kind.empty() && fs::path(options.path).extension() != ".toml"
+          ? ", recognised by its files"
+          : "");
+  fact("path", found.path);
+  if (!found.detail.empty()) fact("detail", found.detail);
+  fact("train", found.count, " samples");
+  fact("test", test->info().count, " samples");
+  fact("shape", found.channels, " x ", found.height, " x ", found.width,
+       " (channels, height, width)", found.latent ? ", latents" : ", values in [-1, 1]");
+  const data::Moments moments = data::moments(*train, most_values);
+  fact("mean", numbers(moments.mean));
+  fact("deviation", numbers(moments.deviation), "  (of ", moments.samples, " training samples",
+       found.channels > 1 ? ", each channel)" : ")");
+  print_classes(*train, *test);
+  draw_sheet(*train, options.sheet);
+}
+
+const Command registered{[](CLI::App& app) {
+  auto* data = app.add_subcommand("data", "look at data sets");
+  data->require_subcommand(1);
+  auto options = std::make_shared<InfoOptions>();
+  auto* command = data->add_subcommand(
+      "info",
+      "say what a data set holds (counts, shapes, classes, mean and standard deviation) and draw a "
+      "sheet of examples");
+  command->add_option("path", options->path,
+                      "a folder of data or a recipe; Fashion-MNIST where left out");
+  command->add_option("--kind", options->kind,
+                      "kind of the folder (see `gallop components`); recognised by its files where "
+                      "left out");
+  command->add_option("--out", options->sheet,
+                      "PNG to draw; <name of the data>-examples.png where left out");
+  command->add_option("--set", options->overrides,
+                      "KEY=VALUE over a key of the recipe, such as data.source.size=64");
+  command->callback([options] { info(*options); });
+}};
+
+}  // namespace
+}  // namespace gallop
