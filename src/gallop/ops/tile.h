@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+
+namespace gallop::ops {
+
+/// The innermost matrix product: a tile that stays in registers, compiled for several instruction
+/// sets.
+struct Tile {
+  int rows;     ///< most rows of one call
+  int columns;  ///< width of a panel
+  /// c[r * ldc + j] = sum over k < K of a[r][k * stride] * panel[k * columns + j] for r < count <=
+  /// rows and all j < columns. A sum begins with c if `accumulate`, else with 0, and goes in order
+  /// of k: the bits of a row depend on that row and the panel alone.
+  void (*multiply)(int count, const float* const* a, int64_t stride, int64_t K, const float* panel,
+                   float* c, int64_t ldc, bool accumulate);
+};
+
+/// The widest that this processor has.
+const Tile& tile();
+
+}  // namespace gallop::ops
