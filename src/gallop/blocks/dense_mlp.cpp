@@ -4,7 +4,6 @@
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/nn/linear.h"
-#include "gallop/ops/activation.h"
 
 namespace gallop::blocks {
 namespace {
@@ -30,7 +29,7 @@ class DenseMlp : public nn::FeedForward {
         fc2_(*this, "fc2", settings.hidden_of(args.D), args.D) {}
 
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext&) const override {
-    return fc2_.forward(ops::gelu_tanh(fc1_.forward(x_BLD)));
+    return fc2_.forward(fc1_.forward_gelu(x_BLD));
   }
 
  private:

@@ -24,4 +24,8 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return ops::linear(x, *weight_, bias_ ? **bias_ : at::Tensor());
 }
 
+at::Tensor Linear::forward_gelu(const at::Tensor& x) const {
+  return ops::linear_gelu(x, *weight_, bias_ ? **bias_ : at::Tensor());
+}
+
 }  // namespace gallop::nn

@@ -18,6 +18,8 @@ class Linear : public Module {
   Linear(Module& parent, std::string name, int64_t in, int64_t out,
          const LinearOptions& options = {});
   at::Tensor forward(const at::Tensor& x) const;
+  /// gelu_tanh(forward(x)), in one operator.
+  at::Tensor forward_gelu(const at::Tensor& x) const;
   const Parameter& weight() const { return weight_; }
 
  private:

@@ -12,8 +12,8 @@ namespace {
 namespace autograd = torch::autograd;
 using Tensors = std::vector<at::Tensor>;
 
-// Aliases cut the paths by which one input may depend on another: what is wanted here is the partial
-// derivative, the engine follows the paths itself.
+// Aliases cut the paths by which one input may depend on another: what is wanted here is the
+// partial derivative, the engine follows the paths itself.
 Tensors differentiate_reference(const Derivative& derivative, const Tensors& grads,
                                 const Tensors& inputs, const std::vector<bool>& needed) {
   Tensors aliases = inputs, wanted;

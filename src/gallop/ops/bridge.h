@@ -12,7 +12,8 @@ namespace gallop::ops {
 struct Derivative {
   const char* name;  ///< of the operator; stands in autograd's messages
   /// Gradients by kernels. `grads` are those of the outputs, undefined where none arrived (never
-  /// all); `inputs` the saved inputs; needed[i] says whether gradient i is wanted. No graph is made.
+  /// all); `inputs` the saved inputs; needed[i] says whether gradient i is wanted. No graph is
+  /// made.
   std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>& grads,
                                         const std::vector<at::Tensor>& inputs,
                                         const std::vector<bool>& needed)>

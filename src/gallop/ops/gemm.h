@@ -22,10 +22,13 @@ class Panels {
   int64_t K() const { return K_; }
   int64_t N() const { return N_; }
   int64_t count() const { return count_; }
+  /// The first column of panel p; N for p = count().
+  int64_t column(int64_t p) const { return p * columns_ < N_ ? p * columns_ : N_; }
   const float* panel(int64_t p) const { return data_ + p * K_ * columns_; }
   /// Fills one panel from row-major b [K, N].
   void fill(int64_t p, const float* b);
-  /// Fills one panel from the transpose of row-major b [N, K], such as the weight of a linear layer.
+  /// Fills one panel from the transpose of row-major b [N, K], such as the weight of a linear
+  /// layer.
   void fill_transposed(int64_t p, const float* b);
 
  private:
@@ -37,8 +40,10 @@ class Panels {
 /// Rows of a block that stays in the second-level cache: what a task should take at a time.
 int64_t block_rows();
 
-/// c[r, :] = rows[r] B for r < count; c row-major with N columns, `ldc` apart.
-void multiply(const float* const* rows, int64_t count, const Panels& b, float* c, int64_t ldc);
+/// c[r, n] = (rows[r] B)[n] for r < count and the columns n of the panels first <= p < last; `ldc`
+/// is the distance of the rows of c.
+void multiply(const float* const* rows, int64_t count, const Panels& b, int64_t first, int64_t last,
+              float* c, int64_t ldc);
 
 /// c[n, k] = sum over r < count of a[r][n] * b[r][k], n < N, k < K: the weight gradient. `ldc` is
 /// the distance of the rows of c.

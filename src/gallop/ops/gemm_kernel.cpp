@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "gallop/ops/gemm.h"
+#include "gallop/ops/lanes.h"
 #include "gallop/ops/tile.h"
 
 namespace gallop::ops {
@@ -12,7 +13,7 @@ namespace {
 // Depth of a panel that stays in the first-level cache beside the rows of a tile.
 constexpr int64_t most_depth = 320;
 // Rows that multiply_transposed packs at a time.
-constexpr int64_t rows_at_a_time = 256;
+constexpr int64_t rows_at_a_time = 192;
 constexpr int most_tile_rows = 16, most_tile_columns = 32;
 
 // Equal parts, none above `most`.
@@ -33,6 +34,76 @@ void multiply_tile(int count, const float* const* a, int64_t stride, int64_t K, 
   }
   t.multiply(count, a, stride, K, panel, whole.data(), t.columns, accumulate);
   for (int r = 0; r < count; ++r) std::memcpy(c + r * ldc, &whole[r * t.columns], bytes);
+}
+
+// Cuts `count` rows of `size` floats into strips `Width` wide, the last one padded with zeros:
+// strip by strip, in each row by row.
+template <int64_t Width>
+void cut_strips_of(const float* const* rows, int64_t count, int64_t size, float* strips) {
+  const int64_t whole = size / Width * Width;
+  for (int64_t r = 0; r < count; ++r) {
+    float* to = strips + r * Width;
+    for (int64_t i = 0; i < whole; i += Width, to += count * Width) {
+      std::memcpy(to, rows[r] + i, Width * sizeof(float));
+    }
+    if (whole == size) continue;
+    std::fill(std::copy(rows[r] + whole, rows[r] + size, to), to + Width, 0.0F);
+  }
+}
+
+void cut_strips(const float* const* rows, int64_t count, int64_t size, int64_t width,
+                float* strips) {
+  switch (width) {
+    case 4:
+      return cut_strips_of<4>(rows, count, size, strips);
+    case 6:
+      return cut_strips_of<6>(rows, count, size, strips);
+    case 8:
+      return cut_strips_of<8>(rows, count, size, strips);
+    case 16:
+      return cut_strips_of<16>(rows, count, size, strips);
+    case 32:
+      return cut_strips_of<32>(rows, count, size, strips);
+  }
+}
+
+// The 8 x 8 square at `from`, transposed.
+GALLOP_INLINE void transpose_square(const float* from, int64_t ld, float* to, int64_t ld_to) {
+  Lanes x[8], y[8];
+  for (int i = 0; i < 8; ++i) x[i] = load(from + i * ld);
+  for (int i = 0; i < 8; i += 2) {
+    y[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    y[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      x[i + 2 * j] = __builtin_shufflevector(y[i + j], y[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      x[i + 2 * j + 1] =
+          __builtin_shufflevector(y[i + j], y[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    store(to + i * ld_to, __builtin_shufflevector(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    store(to + (i + 4) * ld_to,
+          __builtin_shufflevector(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+}
+
+// to[k][n] = from[n][k] for n < rows, zero for rows <= n < ld_to, which is a multiple of 8.
+GALLOP_CLONES
+void transpose(const float* from, int64_t rows, int64_t K, float* to, int64_t ld_to) {
+  const int64_t square_rows = rows / lane_count * lane_count,
+                square_K = K / lane_count * lane_count;
+  for (int64_t k = 0; k < square_K; k += lane_count) {
+    for (int64_t n = 0; n < square_rows; n += lane_count) {
+      transpose_square(from + n * K + k, K, to + k * ld_to + n, ld_to);
+    }
+  }
+  for (int64_t k = 0; k < K; ++k) {
+    for (int64_t n = k < square_K ? square_rows : 0; n < ld_to; ++n) {
+      to[k * ld_to + n] = n < rows ? from[n * K + k] : 0.0F;
+    }
+  }
 }
 
 }  // namespace
@@ -63,33 +134,31 @@ void Panels::fill(int64_t p, const float* b) {
 }
 
 void Panels::fill_transposed(int64_t p, const float* b) {
-  float* to = data_ + p * K_ * columns_;
   const int64_t first = p * columns_, width = std::min(columns_, N_ - first);
-  const float* from = b + first * K_;
-  for (int64_t k = 0; k < K_; ++k, to += columns_) {
-    for (int64_t n = 0; n < width; ++n) to[n] = from[n * K_ + k];
-    std::fill(to + width, to + columns_, 0.0F);
-  }
+  transpose(b + first * K_, width, K_, data_ + p * K_ * columns_, columns_);
 }
 
 int64_t block_rows() { return 16 * tile().rows; }
 
-void multiply(const float* const* rows, int64_t count, const Panels& b, float* c, int64_t ldc) {
+void multiply(const float* const* rows, int64_t count, const Panels& b, int64_t first, int64_t last,
+              float* c, int64_t ldc) {
   const Tile& t = tile();
   const int64_t depth = part(b.K(), most_depth);
   if (b.K() == 0) {
-    for (int64_t r = 0; r < count; ++r) std::fill(c + r * ldc, c + r * ldc + b.N(), 0.0F);
+    for (int64_t r = 0; r < count; ++r) {
+      std::fill(c + r * ldc + b.column(first), c + r * ldc + b.column(last), 0.0F);
+    }
   }
   for (int64_t k = 0; k < b.K(); k += depth) {
     const int64_t K = std::min(depth, b.K() - k);
-    for (int64_t p = 0; p < b.count(); ++p) {
-      const int64_t n = p * t.columns;
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t n = b.column(p);
       for (int64_t r = 0; r < count; r += t.rows) {
         const int height = static_cast<int>(std::min<int64_t>(t.rows, count - r));
         std::array<const float*, most_tile_rows> a;
         for (int i = 0; i < height; ++i) a[i] = rows[r + i] + k;
         multiply_tile(height, a.data(), 1, K, b.panel(p) + k * t.columns, c + r * ldc + n, ldc,
-                      std::min<int64_t>(t.columns, b.N() - n), k > 0);
+                      b.column(p + 1) - n, k > 0);
       }
     }
   }
@@ -99,29 +168,18 @@ void multiply_transposed(const float* const* a, int64_t N, const float* const* b
                          int64_t count, float* c, int64_t ldc) {
   const Tile& t = tile();
   static thread_local Buffer a_buffer, b_buffer;
-  const int64_t depth = part(count, rows_at_a_time);
+  // Odd, so that strips of one row do not fall into the same cache set.
+  const int64_t depth = part(count, rows_at_a_time) | 1;
   const int64_t groups = (N + t.rows - 1) / t.rows, panels = (K + t.columns - 1) / t.columns;
   float* a_packed = a_buffer.at_least(groups * depth * t.rows);
   float* b_packed = b_buffer.at_least(panels * depth * t.columns);
-  const auto pack = [](const float* const* rows, int64_t first, int64_t R, int64_t size,
-                       int64_t width, float* packed) {
-    for (int64_t r = 0; r < R; ++r) {
-      const float* row = rows[first + r];
-      for (int64_t i = 0; i < size; i += width) {
-        const int64_t part = std::min(width, size - i);
-        float* to = packed + i * R + r * width;
-        std::memcpy(to, row + i, static_cast<size_t>(part) * sizeof(float));
-        std::fill(to + part, to + width, 0.0F);
-      }
-    }
-  };
   if (count == 0) {
     for (int64_t n = 0; n < N; ++n) std::fill(c + n * ldc, c + n * ldc + K, 0.0F);
   }
   for (int64_t r = 0; r < count; r += depth) {
     const int64_t R = std::min(depth, count - r);
-    pack(a, r, R, N, t.rows, a_packed);
-    pack(b, r, R, K, t.columns, b_packed);
+    cut_strips(a + r, R, N, t.rows, a_packed);
+    cut_strips(b + r, R, K, t.columns, b_packed);
     for (int64_t k = 0; k < K; k += t.columns) {
       for (int64_t n = 0; n < N; n += t.rows) {
         const int height = static_cast<int>(std::min<int64_t>(t.rows, N - n));

@@ -6,8 +6,7 @@
 /// Compiles a function for several instruction sets; the loader takes the best that the processor
 /// has. Not under ThreadSanitizer, which is not ready when the loader asks, and not off x86.
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define GALLOP_CLONES \
-  __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define GALLOP_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define GALLOP_CLONES
 #endif
@@ -30,22 +29,21 @@ GALLOP_INLINE Lanes load(const float* from) {
 }
 GALLOP_INLINE void store(float* to, Lanes x) { std::memcpy(to, &x, sizeof x); }
 
-/// The first `count` < 8 lanes; the others are zero, or stay as they are.
+/// The first `count` lanes; the others are zero, or stay as they are.
 GALLOP_INLINE Lanes load(const float* from, int64_t count) {
+  if (count == lane_count) return load(from);
   Lanes x = {};
   for (int64_t i = 0; i < count; ++i) x[i] = from[i];
   return x;
 }
 GALLOP_INLINE void store(float* to, Lanes x, int64_t count) {
+  if (count == lane_count) return store(to, x);
   for (int64_t i = 0; i < count; ++i) to[i] = x[i];
 }
 
-/// Calls body(offset, count) for each group of eight of a row, count 8 but for the last.
-template <class Body>
-GALLOP_INLINE void for_each_group(int64_t size, const Body& body) {
-  int64_t i = 0;
-  for (; i + lane_count <= size; i += lane_count) body(i, lane_count);
-  if (i < size) body(i, size - i);
+/// Lanes of the group that begins at i in a row of `size`: eight but for the last group.
+GALLOP_INLINE int64_t group(int64_t i, int64_t size) {
+  return size - i < lane_count ? size - i : lane_count;
 }
 
 /// The sum of all lanes, in a fixed order.

@@ -1,11 +1,141 @@
 #include "gallop/ops/linear.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
+
+#include "gallop/base/error.h"
+#include "gallop/ops/activation.h"
+#include "gallop/ops/bridge.h"
+#include "gallop/ops/elementwise.h"
+#include "gallop/ops/kernel.h"
+#include "gallop/ops/products.h"
 
 namespace gallop::ops {
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+namespace {
+
+struct Sizes {
+  int64_t M, K, N;  // rows, in, out
+};
+
+Sizes sizes_of(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  require(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1) &&
+              (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0))),
+          "linear: x ", x.sizes(), ", weight ", weight.sizes(), " and bias ",
+          bias.defined() ? bias.sizes() : at::IntArrayRef{}, " do not fit together");
+  const int64_t K = weight.size(1);
+  return {K == 0 ? 0 : x.numel() / K, K, weight.size(0)};
+}
+
+// z, what went into the activation, is undefined without one.
+std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given,
+                                 const std::vector<at::Tensor>& inputs,
+                                 const std::vector<bool>& needed) {
+  const at::Tensor x = inputs[0].contiguous(), weight = inputs[1].contiguous();
+  const auto [M, K, N] = sizes_of(x, weight, inputs[2]);
+  const at::Tensor dy = dy_given.contiguous();
+  const at::Tensor dz = z.defined() ? at::empty_like(z) : dy;
+  std::vector<at::Tensor> grads(3);
+  if (needed[0]) grads[0] = at::empty_like(x);
+  if (needed[1]) grads[1] = at::empty_like(weight);
+  if (needed[2]) grads[2] = at::empty({N}, dy.options());
+
+  const std::vector<int64_t> offsets{0, M};
+  const std::vector<RowBlock> blocks = row_blocks(offsets);
+  const auto count = static_cast<int64_t>(blocks.size());
+  const float* slope = dz.const_data_ptr<float>();
+  Buffer buffer;
+  float* bias_parts = buffer.at_least(needed[2] ? count * N : 0);
+  if (z.defined() || needed[2]) {
+    for_each_task(count, [&](int64_t i) {
+      const int64_t begin = blocks[i].begin * N, size = blocks[i].count * N;
+      if (z.defined()) {
+        gelu_backward(z.const_data_ptr<float>() + begin, dy.const_data_ptr<float>() + begin,
+                      dz.mutable_data_ptr<float>() + begin, size);
+      }
+      if (needed[2]) sum_rows(slope + begin, N, blocks[i].count, N, bias_parts + i * N);
+    });
+  }
+  if (needed[0]) {
+    multiply_blocks(row_pointers(slope, N, 0, M), blocks,
+                    pack(weight.const_data_ptr<float>(), 1, N, K, /*transposed=*/false),
+                    grads[0].mutable_data_ptr<float>(), [](auto&&...) {});
+  }
+  if (needed[1]) {
+    weight_gradients(row_pointers(slope, N, 0, M), N,
+                     row_pointers(x.const_data_ptr<float>(), K, 0, M), K, offsets,
+                     grads[1].mutable_data_ptr<float>());
+  }
+  if (needed[2]) sum_blocks(bias_parts, blocks, N, 1, grads[2].mutable_data_ptr<float>());
+  return grads;
+}
+
+// Fills y, and z if there is an activation.
+void forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+             const at::Tensor& y, const at::Tensor& z) {
+  const auto [M, K, N] = sizes_of(x, weight, bias);
+  const float* from = x.const_data_ptr<float>();
+  const float* shift = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* to = y.mutable_data_ptr<float>();
+  float* before = z.defined() ? z.mutable_data_ptr<float>() : to;
+  multiply_blocks(row_pointers(from, K, 0, M), row_blocks(std::vector<int64_t>{0, M}),
+                  pack(weight.const_data_ptr<float>(), 1, K, N, /*transposed=*/true), before,
+                  [&](const RowBlock& block, int64_t n, int64_t width) {
+                    const int64_t at = block.begin * N + n;
+                    const float* add = shift == nullptr ? nullptr : shift + n;
+                    if (z.defined()) {
+                      bias_gelu(before + at, to + at, N, add, block.count, width);
+                    } else if (add != nullptr) {
+                      add_bias(before + at, N, add, block.count, width);
+                    }
+                  });
+}
+
+at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+               bool activate) {
+  at::Tensor y, z;
+  {
+    const at::NoGradGuard no_grad;
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = sizes_of(x, weight, bias).N;
+    y = at::empty(shape, x.options());
+    if (activate) z = at::empty(shape, x.options());
+    forward(x.contiguous(), weight.contiguous(), bias.defined() ? bias.contiguous() : bias, y, z);
+  }
+  using Tensors = std::vector<at::Tensor>;
+  set_derivative(
+      {y}, {x, weight, bias},
+      {activate ? "LinearGelu" : "Linear",
+       [z](const Tensors& grads, const Tensors& inputs, const std::vector<bool>& needed) {
+         return backward(z, grads[0], inputs, needed);
+       },
+       [activate](const Tensors& in) {
+         return Tensors{(activate ? linear_gelu_reference : linear_reference)(in[0], in[1], in[2])};
+       }});
+  return y;
+}
+
+}  // namespace
+
+at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+}
+
+at::Tensor linear_gelu_reference(const at::Tensor& x, const at::Tensor& weight,
+                                 const at::Tensor& bias) {
+  return gelu_tanh_reference(linear_reference(x, weight, bias));
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!has_kernel({x, weight, bias})) return linear_reference(x, weight, bias);
+  return run(x, weight, bias, /*activate=*/false);
+}
+
+at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!has_kernel({x, weight, bias})) return linear_gelu_reference(x, weight, bias);
+  return run(x, weight, bias, /*activate=*/true);
 }
 
 }  // namespace gallop::ops

@@ -4,7 +4,15 @@
 
 namespace gallop::ops {
 
-/// x W^T + b for x [..., in], weight [out, in], bias [out] or undefined.
+/// x W^T + b for x [..., in], weight [out, in], bias [out] or undefined. A row of the result has
+/// the same bits whatever the number of rows and of threads (float32 on the CPU; elsewhere ATen's).
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// gelu_tanh(linear(x, weight, bias)).
+at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// The same in plain ATen.
+at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+at::Tensor linear_gelu_reference(const at::Tensor& x, const at::Tensor& weight,
+                                 const at::Tensor& bias);
 
 }  // namespace gallop::ops

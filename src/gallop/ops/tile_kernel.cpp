@@ -61,14 +61,14 @@ void multiply_baseline(int count, const float* const* a, int64_t stride, int64_t
 }
 
 #ifdef __x86_64__
-[[gnu::target("arch=x86-64-v3")]] void multiply_v3(int count, const float* const* a,
-                                                   int64_t stride, int64_t K, const float* panel,
-                                                   float* c, int64_t ldc, bool accumulate) {
+[[gnu::target("arch=x86-64-v3")]] void multiply_v3(int count, const float* const* a, int64_t stride,
+                                                   int64_t K, const float* panel, float* c,
+                                                   int64_t ldc, bool accumulate) {
   multiply<8, 6>(count, a, stride, K, panel, c, ldc, accumulate);
 }
-[[gnu::target("arch=x86-64-v4")]] void multiply_v4(int count, const float* const* a,
-                                                   int64_t stride, int64_t K, const float* panel,
-                                                   float* c, int64_t ldc, bool accumulate) {
+[[gnu::target("arch=x86-64-v4")]] void multiply_v4(int count, const float* const* a, int64_t stride,
+                                                   int64_t K, const float* panel, float* c,
+                                                   int64_t ldc, bool accumulate) {
   multiply<16, 8>(count, a, stride, K, panel, c, ldc, accumulate);
 }
 #endif

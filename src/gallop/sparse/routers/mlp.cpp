@@ -2,7 +2,6 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/ops/activation.h"
 #include "gallop/sparse/router.h"
 
 namespace gallop::sparse {
@@ -22,7 +21,7 @@ class MlpRouter : public Router {
   }
 
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
-    const at::Tensor z_BLD = ops::gelu_tanh(hidden_.forward(x_BLD));
+    const at::Tensor z_BLD = hidden_.forward_gelu(x_BLD);
     Routed routed{.logits_BLE = gate_.forward(z_BLD)};
     if (target_ && ctx.training) routed.head_BLH = target_->forward(z_BLD);
     return routed;

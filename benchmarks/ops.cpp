@@ -1,0 +1,74 @@
+// Every operator beside its plain ATen reference. CPU is the time of all threads together: it
+// hardly depends on what else the machine does. FLOP_per_cpu_s is the rate of one core.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <benchmark/benchmark.h>
+
+#include "tests/ops/operator_case.h"
+
+namespace gallop::testing {
+namespace {
+
+using Op = std::function<at::Tensor(const Tensors&)>;
+
+void forward(benchmark::State& state, const OperatorCase& c, const Op& op) {
+  const at::NoGradGuard no_grad;
+  for (auto _ : state) benchmark::DoNotOptimize(op(c.inputs));
+  state.counters["FLOP_per_cpu_s"] =
+      benchmark::Counter(c.flops, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["byte_per_cpu_s"] =
+      benchmark::Counter(c.bytes, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// Forward and backward, as a training step has them.
+void both(benchmark::State& state, const OperatorCase& c, const Op& op) {
+  Tensors inputs;
+  for (const at::Tensor& input : c.inputs) {
+    inputs.push_back(input.clone().set_requires_grad(true));
+  }
+  const at::Tensor cotangent = random("cotangent", op(inputs).sizes());
+  for (auto _ : state) {
+    op(inputs).backward(cotangent);
+    for (const at::Tensor& input : inputs) input.mutable_grad() = at::Tensor();
+  }
+  state.counters["FLOP_per_cpu_s"] =
+      benchmark::Counter(3 * c.flops, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// What oneDNN inside libtorch does with a linear layer: reached through the dispatcher, forward
+// only.
+at::Tensor onednn_linear(const Tensors& in) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
+          .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                            std::string_view, c10::List<std::optional<at::Scalar>>,
+                            std::optional<std::string_view>)>();
+  return op.call(in[0], in[1], in.size() > 2 ? std::optional(in[2]) : std::nullopt, "none",
+                 c10::List<std::optional<at::Scalar>>(), std::nullopt);
+}
+
+void add(const OperatorCase& c, const std::string& kind, const Op& op, bool backward = true) {
+  const auto name = [&](const char* pass) { return c.name + "/" + pass + "/" + kind; };
+  benchmark::RegisterBenchmark(name("forward").c_str(), forward, c, op)
+      ->Unit(benchmark::kMicrosecond)
+      ->MeasureProcessCPUTime();
+  if (!backward) return;
+  benchmark::RegisterBenchmark(name("both").c_str(), both, c, op)
+      ->Unit(benchmark::kMicrosecond)
+      ->MeasureProcessCPUTime();
+}
+
+const bool registered = [] {
+  for (const auto& cases : {linear_benchmarks(), activation_benchmarks()}) {
+    for (const OperatorCase& c : cases) {
+      add(c, "kernel", c.op);
+      add(c, "reference", c.reference);
+      if (c.name.starts_with("linear ")) add(c, "onednn", onednn_linear, /*backward=*/false);
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace gallop::testing

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gallop/ops/gemm.h"
+#include "gallop/ops/tasks.h"
+
+/// The parts of matrix products that all threads share. How work is cut depends on sizes alone, so
+/// results do not depend on the number of threads.
+namespace gallop::ops {
+
+/// The panels of `count` row-major matrices b [count, K, N], or of their transposes if `transposed`
+/// (b [count, N, K]).
+std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed);
+
+/// Rows offsets[g] .. offsets[g+1]-1 make group g: blocks of at most block_rows() rows, none of
+/// which crosses a group.
+struct RowBlock {
+  int64_t group, begin, count;
+};
+std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets);
+
+/// c[r] = rows[r] B[g] for the rows of all blocks, g their group; c has N columns. After each part
+/// of it `finish(block, n, width)` is called, on the same thread, for its columns n .. n + width.
+template <class Finish>
+void multiply_blocks(std::span<const float* const> rows, std::span<const RowBlock> blocks,
+                     std::span<const Panels> b, float* c, const Finish& finish) {
+  if (blocks.empty()) return;
+  // Few blocks are cut by columns as well.
+  const auto count = static_cast<int64_t>(blocks.size());
+  const Parts parts{b[0].count(), count < 16 ? 8 : b[0].count()};
+  for_each_task(count * parts.count(), [&](int64_t task) {
+    const RowBlock& block = blocks[task / parts.count()];
+    const Panels& panels = b[block.group];
+    const int64_t first = parts.begin(task % parts.count());
+    const int64_t last = first + parts.length(task % parts.count());
+    multiply(rows.data() + block.begin, block.count, panels, first, last,
+             c + block.begin * panels.N(), panels.N());
+    finish(block, panels.column(first), panels.column(last) - panels.column(first));
+  });
+}
+
+/// c[g] = sum over the rows r of group g of a[r]^T b[r], c [groups, N, K]: weight gradients. a[r]
+/// has N numbers, b[r] K.
+void weight_gradients(std::span<const float* const> a, int64_t N, std::span<const float* const> b,
+                      int64_t K, std::span<const int64_t> offsets, float* c);
+
+/// sums[g] = sum in order of parts[i] over the blocks i of group g; parts [blocks, width], sums
+/// [groups, width].
+void sum_blocks(const float* parts, std::span<const RowBlock> blocks, int64_t width, int64_t groups,
+                float* sums);
+
+}  // namespace gallop::ops
