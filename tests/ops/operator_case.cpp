@@ -1,11 +1,14 @@
 #include "tests/ops/operator_case.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "gallop/base/random.h"
 #include "gallop/ops/activation.h"
+#include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
 
 namespace gallop::testing {
@@ -43,6 +46,36 @@ OperatorCase gelu_case(int64_t rows, int64_t width) {
   c.op = [](const Tensors& in) { return ops::gelu_tanh(in[0]); };
   c.reference = [](const Tensors& in) { return ops::gelu_tanh_reference(in[0]); };
   c.bytes = 8.0 * static_cast<double>(rows * width);
+  return c;
+}
+
+// loads[e] random tokens for expert e, ascending.
+OperatorCase grouped_mlp_case(const std::string& name, int64_t T, int64_t D, int64_t H,
+                              const std::vector<int64_t>& loads) {
+  const auto E = static_cast<int64_t>(loads.size());
+  std::vector<int64_t> offsets{0}, tokens;
+  for (int64_t e = 0; e < E; ++e) {
+    std::vector<int64_t> order =
+        permutation(T, {.purpose = "routing", .sample = static_cast<uint64_t>(e)});
+    std::sort(order.begin(), order.begin() + loads[e]);
+    tokens.insert(tokens.end(), order.begin(), order.begin() + loads[e]);
+    offsets.push_back(static_cast<int64_t>(tokens.size()));
+  }
+  const auto P = static_cast<int64_t>(tokens.size());
+  OperatorCase c;
+  c.name = text("grouped_mlp ", name, " T", T, " D", D, " H", H, " E", E);
+  c.inputs = {random("x", {T, D}),       random("gate", {P}),          random("w1", {E, H, D}, 0.1),
+              random("b1", {E, H}, 0.1), random("w2", {E, D, H}, 0.1), random("b2", {E, D}, 0.1)};
+  const auto with = [&](auto* function) {
+    return
+        [function, offsets = at::tensor(offsets), tokens = at::tensor(tokens)](const Tensors& in) {
+          return function(in[0], offsets, tokens, in[1], {in[2], in[3], in[4], in[5]});
+        };
+  };
+  c.op = with(ops::grouped_mlp);
+  c.reference = with(ops::grouped_mlp_reference);
+  c.flops = 4.0 * static_cast<double>(P * D * H);
+  c.bytes = 4.0 * static_cast<double>(2 * T * D + 2 * E * D * H);
   return c;
 }
 
@@ -91,6 +124,26 @@ std::vector<OperatorCase> activation_cases() {
 }
 std::vector<OperatorCase> activation_benchmarks() {
   return {gelu_case(6272, 512), gelu_case(2048, 1536)};
+}
+
+std::vector<OperatorCase> grouped_mlp_cases() {
+  return {grouped_mlp_case("one token", 1, 3, 5, {1}),
+          grouped_mlp_case("empty experts", 9, 5, 11, {0, 4, 0, 9, 1, 0}),
+          grouped_mlp_case("idle tokens", 40, 8, 16, {3, 2}),
+          grouped_mlp_case("odd", 131, 37, 51, {100, 7, 64}),
+          grouped_mlp_case("hot", 1300, 16, 24, {1300, 20, 0, 35})};
+}
+
+std::vector<OperatorCase> grouped_mlp_benchmarks() {
+  std::vector<OperatorCase> cases{
+      // The default recipe, with balanced loads and with half of the pairs on one expert.
+      grouped_mlp_case("balanced", 6272, 128, 256, std::vector<int64_t>(8, 1568)),
+      grouped_mlp_case("hot", 6272, 128, 256, {6272, 896, 896, 896, 896, 896, 896, 896})};
+  for (const auto& [tokens, experts] : {std::pair{16, 32}, {64, 16}, {256, 8}}) {
+    cases.push_back(grouped_mlp_case(text(tokens, " an expert"), tokens * experts / 2, 384, 768,
+                                     std::vector<int64_t>(experts, tokens)));
+  }
+  return cases;
 }
 
 }  // namespace gallop::testing

@@ -50,9 +50,11 @@ std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bo
 std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets) {
   std::vector<RowBlock> blocks;
   for (size_t g = 0; g + 1 < offsets.size(); ++g) {
-    for (int64_t r = offsets[g]; r < offsets[g + 1]; r += block_rows()) {
-      blocks.push_back(
-          {static_cast<int64_t>(g), r, std::min<int64_t>(block_rows(), offsets[g + 1] - r)});
+    const int64_t rows = offsets[g + 1] - offsets[g];
+    const int64_t parts = (rows + block_rows() - 1) / block_rows();
+    for (int64_t i = 0; i < parts; ++i) {
+      const int64_t begin = rows * i / parts, end = rows * (i + 1) / parts;
+      blocks.push_back({static_cast<int64_t>(g), offsets[g] + begin, end - begin});
     }
   }
   return blocks;

@@ -15,8 +15,8 @@ namespace gallop::ops {
 /// (b [count, N, K]).
 std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed);
 
-/// Rows offsets[g] .. offsets[g+1]-1 make group g: blocks of at most block_rows() rows, none of
-/// which crosses a group.
+/// Rows offsets[g] .. offsets[g+1]-1 make group g: it is cut into blocks of nearly equal length, at
+/// most block_rows().
 struct RowBlock {
   int64_t group, begin, count;
 };
