@@ -78,6 +78,8 @@ void Recipe::fields(config::Visitor& v) {
   v.field("seed", seed, "key of all randomness", at_least(0));
   v.field("out", out, "run directory; empty: runs/<name>");
   v.field("threads", threads, "CPU threads; 0: one a core", between(0, 4096));
+  v.field("device", device, "where tensors live: auto takes a GPU where libtorch sees one",
+          {"auto", "cpu", "gpu"});
   v.field("memory_limit", memory_limit, "refuse to start above this share of the available memory",
           between(0, 100));
   v.table("data", data, "what is learned from");

@@ -78,6 +78,7 @@ struct Recipe : config::Fields<Recipe> {
   int64_t seed = 0;
   std::string out;
   int64_t threads = 0;
+  std::string device = "auto";
   double memory_limit = 0.9;
   data::DataConfig data;
   config::Component model{"model", "dit"};

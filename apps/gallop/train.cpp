@@ -1,0 +1,51 @@
+// gallop train: trains the run of a recipe, or goes on with it.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/base/stop.h"
+#include "gallop/command.h"
+#include "gallop/training/trainer.h"
+
+namespace gallop {
+namespace {
+
+struct TrainArguments {
+  std::string recipe, out;
+  std::vector<std::string> set, allow;
+};
+
+// 128 + SIGINT: a script that started the run sees that it is not complete.
+constexpr int stopped_status = 130;
+
+void train(const TrainArguments& arguments) {
+  const StopSignals signals;
+  training::Recipe recipe = training::load_recipe(arguments.recipe, arguments.set);
+  if (!arguments.out.empty()) recipe.out = arguments.out;
+  training::Trainer trainer(std::move(recipe), arguments.allow);
+  if (trainer.run() == training::Ended::stopped) throw Exit{stopped_status};
+}
+
+const Command registered{[](CLI::App& app) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = app.add_subcommand(
+      "train",
+      "train the run of a recipe; the same command again goes on from its newest good checkpoint");
+  command->add_option("recipe", arguments->recipe, "TOML recipe, or the config.toml of a run")
+      ->required();
+  command->add_option("--out", arguments->out, "run directory (default: runs/<recipe name>)");
+  command->add_option("--set", arguments->set, "override a key: --set model.depth=6; repeatable")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--allow", arguments->allow,
+                   "accept a changed key on resume although it changes what the state means")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
+  command->footer("Ctrl-C saves and leaves with status 130; a second one leaves at once.");
+  command->callback([arguments] { train(*arguments); });
+}};
+
+}  // namespace
+}  // namespace gallop

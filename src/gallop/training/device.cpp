@@ -1,0 +1,40 @@
+#include "gallop/training/device.h"
+
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "gallop/base/cpu.h"
+#include "gallop/base/error.h"
+
+namespace gallop::training {
+
+nn::Placement placement_of(const Recipe& recipe) {
+  nn::Placement placement;
+  if (recipe.device == "cpu") return placement;
+  const auto accelerator = at::accelerator::getAccelerator();
+  const bool found = accelerator.has_value() && at::accelerator::deviceCount() > 0;
+  require(
+      found || recipe.device == "auto",
+      "device = \"gpu\", but libtorch sees none: is this the build with CUDA, and does nvidia-smi "
+      "list the GPU? `gallop doctor` tells; device = \"cpu\" trains without.");
+  if (found) placement.device = at::Device(*accelerator, 0);
+  return placement;
+}
+
+int64_t use_threads(const Recipe& recipe) {
+  int64_t threads = recipe.threads;
+  // OMP_NUM_THREADS, which libtorch has read already, stands where the recipe says nothing.
+  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) return at::get_num_threads();
+  if (threads == 0) {
+    const CpuInfo cpu = cpu_info();
+    threads = std::max<int64_t>(1, std::min<int64_t>(cpu.cores, std::llround(cpu.quota)));
+  }
+  at::set_num_threads(static_cast<int>(threads));
+  return threads;
+}
+
+}  // namespace gallop::training

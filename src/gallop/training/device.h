@@ -1,0 +1,16 @@
+#pragma once
+
+#include "gallop/nn/module.h"
+#include "gallop/training/recipe.h"
+
+namespace gallop::training {
+
+/// Where the recipe's model lives and in which type. Throws Error if it asks for a GPU and libtorch
+/// sees none.
+nn::Placement placement_of(const Recipe& recipe);
+
+/// Sets the threads that libtorch and our kernels use: the recipe's number, or as many as this
+/// process may use (its cores and a container's quota). Returns the number.
+int64_t use_threads(const Recipe& recipe);
+
+}  // namespace gallop::training

@@ -1,0 +1,83 @@
+#include "gallop/training/restore.h"
+
+#include "gallop/base/error.h"
+#include "gallop/base/json.h"
+#include "gallop/config/parse.h"
+#include "gallop/config/registry.h"
+#include "gallop/models/weights.h"
+#include "gallop/nn/tensor_io.h"
+#include "gallop/training/checkpoint.h"
+#include "gallop/training/device.h"
+
+namespace gallop::training {
+
+std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
+                                       const std::optional<data::DatasetInfo>& info) {
+  return config::make<tasks::Task>(recipe.task, {.data = recipe.data,
+                                                 .model = recipe.model,
+                                                 .batch = recipe.train.batch,
+                                                 .seed = static_cast<uint64_t>(recipe.seed),
+                                                 .eval_samples = recipe.eval.samples,
+                                                 .eval_batch = recipe.eval.batch,
+                                                 .info = info});
+}
+
+Restored restore(const std::filesystem::path& run_or_weights, bool ema,
+                 const std::vector<std::string>& overrides) {
+  Restored restored;
+  restored.weights = find_weights(run_or_weights, ema);
+  const std::string recipe = find_recipe(run_or_weights);
+  require(
+      !recipe.empty(), restored.weights.string(),
+      ": there is no recipe beside these weights (config.toml of the run); without it the model "
+      "is not known");
+  config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides);
+
+  const formats::SafetensorsReader reader(restored.weights);
+  restored.metadata = reader.metadata();
+  const auto data = restored.metadata.find("data");
+  std::optional<data::DatasetInfo> info;
+  if (data != restored.metadata.end()) info = info_from_metadata(data->second);
+  restored.task = make_task(restored.recipe, info);
+  restored.model = restored.task->make_model();
+  restored.model->materialize(static_cast<uint64_t>(restored.recipe.seed),
+                              placement_of(restored.recipe), false);
+  models::load_weights(*restored.model, nn::load_tensors(restored.weights),
+                       restored.weights.string());
+  return restored;
+}
+
+std::string to_metadata(const data::DatasetInfo& info) {
+  Json names = Json::array();
+  for (const std::string& name : info.class_names) names.push_back(name);
+  Json json = Json::object();
+  json["kind"] = info.kind;
+  json["count"] = info.count;
+  json["channels"] = info.channels;
+  json["height"] = info.height;
+  json["width"] = info.width;
+  json["classes"] = info.classes;
+  json["class_names"] = names;
+  json["latent"] = info.latent;
+  json["detail"] = info.detail;
+  return json.dump();
+}
+
+data::DatasetInfo info_from_metadata(const std::string& text) {
+  const Json json = Json::parse(text, "metadata 'data' of the weights");
+  data::DatasetInfo info;
+  info.kind = json.at("kind").as_string();
+  info.count = json.at("count").as_int();
+  info.channels = json.at("channels").as_int();
+  info.height = json.at("height").as_int();
+  info.width = json.at("width").as_int();
+  info.classes = json.at("classes").as_int();
+  for (const Json& name : json.at("class_names").as_array()) {
+    info.class_names.push_back(name.as_string());
+  }
+  info.latent = json.at("latent").as_bool();
+  info.detail = json.at("detail").as_string();
+  return info;
+}
+
+}  // namespace gallop::training

@@ -1,0 +1,84 @@
+#include "gallop/training/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "gallop/base/error.h"
+#include "gallop/base/file.h"
+#include "gallop/config/parse.h"
+#include "gallop/config/print.h"
+
+namespace gallop::training {
+
+namespace {
+
+bool is_below(const std::string& key, const std::string& table) {
+  return key == table || (key.starts_with(table) && key[table.size()] == '.');
+}
+
+}  // namespace
+
+bool changes_state(const std::string& key) {
+  // Reading threads and the length of a queue change nothing that is read.
+  if (key == "data.workers" || key == "data.queue") return false;
+  if (key == "optimizer" || key == "train.batch" || key == "train.accumulate" || key == "seed") {
+    return true;
+  }
+  for (const char* table : {"model", "data", "task", "init"}) {
+    if (is_below(key, table)) return true;
+  }
+  return false;
+}
+
+RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) {
+  file_system().make_directories(path_);
+  const auto lock = path_ / ".lock";
+  lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  require(lock_ >= 0, "the run directory ", path_.string(),
+          " cannot be written: ", std::strerror(errno),
+          ". Choose another with --out, or mend its permissions.");
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    fail("another process is training in ", path_.string(),
+         ": wait for it, stop it, or choose another folder with --out");
+  }
+}
+
+RunDirectory::~RunDirectory() { ::close(lock_); }
+
+std::filesystem::path RunDirectory::sample_file(int64_t step) const {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
+  file_system().make_directories(path_ / "samples");
+  return path_ / "samples" / name;
+}
+
+std::vector<std::string> RunDirectory::adopt_recipe(Recipe& recipe,
+                                                    const std::vector<std::string>& allow) {
+  std::vector<std::string> changed;
+  if (std::filesystem::exists(config_file())) {
+    Recipe before;
+    config::load(before, config_file());
+    std::string refused;
+    for (const std::string& line : config::differences(before, recipe)) {
+      const std::string key = line.substr(0, line.find(':'));
+      if (key == "name" || key == "out") continue;
+      changed.push_back(line);
+      bool allowed = !changes_state(key);
+      for (const std::string& name : allow) allowed = allowed || is_below(key, name);
+      if (!allowed) refused += "\n  " + line;
+    }
+    require(refused.empty(), "the run in ", path_.string(),
+            " was started with another recipe, and these keys change what its state means:",
+            refused, "\nStart a new run with --out DIR, or accept each change with --allow KEY.");
+  }
+  write_file_atomically(config_file(), config::to_toml(recipe));
+  return changed;
+}
+
+}  // namespace gallop::training

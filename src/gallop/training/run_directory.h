@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "gallop/training/recipe.h"
+
+namespace gallop::training {
+
+/// The folder of a run while it is trained, locked against a second training process. Its layout is
+/// in docs/architecture.md.
+class RunDirectory {
+ public:
+  /// Creates the folder if needed and takes the lock. Throws Error if another process holds it, or
+  /// if the folder cannot be written.
+  explicit RunDirectory(std::filesystem::path path);
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config_file() const { return path_ / "config.toml"; }
+  /// samples/step-00001000.png, the folder made if needed.
+  std::filesystem::path sample_file(int64_t step) const;
+
+  /// Compares the recipe with that of the run so far and writes it to config.toml. Returns the
+  /// lines that differ ("train.steps: 30 -> 40"). Keys that change what the saved state means
+  /// (model, data, batch, seed, ...) are an Error unless `allow` names them or a table above them;
+  /// nothing is written then.
+  std::vector<std::string> adopt_recipe(Recipe& recipe, const std::vector<std::string>& allow);
+
+ private:
+  std::filesystem::path path_;
+  int lock_ = -1;
+};
+
+/// Whether a changed value of this key changes what a checkpoint means.
+bool changes_state(const std::string& key);
+
+}  // namespace gallop::training

@@ -1,0 +1,59 @@
+#include "gallop/training/run_state.h"
+
+#include "gallop/base/error.h"
+
+namespace gallop::training {
+
+namespace {
+
+Json numbers(const std::map<std::string, double>& values) {
+  Json json = Json::object();
+  for (const auto& [name, value] : values) json[name] = value;
+  return json;
+}
+
+std::map<std::string, double> numbers(const Json& json) {
+  std::map<std::string, double> values;
+  for (const auto& [name, value] : json.as_object()) {
+    // A number that was not finite is stored as null.
+    if (value.is_number()) values[name] = value.as_double();
+  }
+  return values;
+}
+
+}  // namespace
+
+Json RunState::to_json() const {
+  Json json = Json::object();
+  json["step"] = step;
+  json["applied"] = applied;
+  json["skipped"] = skipped;
+  json["skipped_in_row"] = skipped_in_row;
+  json["seconds"] = seconds;
+  json["summed_steps"] = summed_steps;
+  json["sums"] = numbers(sums);
+  json["last_train"] = numbers(last_train);
+  json["last_eval"] = numbers(last_eval);
+  json["exact_thresholds"] = exact_thresholds;
+  return json;
+}
+
+RunState RunState::from_json(const Json& json) {
+  RunState state;
+  state.step = json.at("step").as_int();
+  state.applied = json.at("applied").as_int();
+  state.skipped = json.at("skipped").as_int();
+  state.skipped_in_row = json.at("skipped_in_row").as_int();
+  state.seconds = json.at("seconds").as_double();
+  state.summed_steps = json.at("summed_steps").as_int();
+  state.sums = numbers(json.at("sums"));
+  state.last_train = numbers(json.at("last_train"));
+  state.last_eval = numbers(json.at("last_eval"));
+  state.exact_thresholds = json.at("exact_thresholds").as_bool();
+  require(state.step >= 0 && state.applied + state.skipped == state.step,
+          "state.json: ", state.applied, " applied and ", state.skipped,
+          " skipped steps do not make the ", state.step, " steps it claims");
+  return state;
+}
+
+}  // namespace gallop::training

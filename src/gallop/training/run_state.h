@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "gallop/base/json.h"
+
+namespace gallop::training {
+
+/// Where a run stands: everything but tensors. Kept in state.json of every checkpoint.
+struct RunState {
+  int64_t step = 0;     ///< steps taken, skipped ones included; decides the place in the data
+  int64_t applied = 0;  ///< steps that changed the weights
+  int64_t skipped = 0;  ///< steps with a non-finite loss or gradient
+  int64_t skipped_in_row = 0;  ///< of them, the last ones without an applied step between
+  double seconds = 0;          ///< training time of all sessions, evaluation and samples included
+  /// Sums since the last line of the log, by name, so that a resumed run logs the same means.
+  std::map<std::string, double> sums;
+  int64_t summed_steps = 0;
+  std::map<std::string, double> last_train, last_eval;  ///< the last lines of the log
+  /// The thresholds of the EMA weights were calibrated after the last step; else they follow the
+  /// training batches.
+  bool exact_thresholds = false;
+
+  Json to_json() const;
+  static RunState from_json(const Json& json);
+};
+
+}  // namespace gallop::training

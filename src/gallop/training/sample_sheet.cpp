@@ -1,0 +1,53 @@
+#include "gallop/training/sample_sheet.h"
+
+#include <algorithm>
+#include <span>
+
+#include "gallop/data/sheet.h"
+
+namespace gallop::training {
+
+namespace {
+
+constexpr int64_t most_rows = 10;
+
+}  // namespace
+
+tasks::SampleRequest sample_request(const Recipe& recipe) {
+  tasks::SampleRequest request;
+  request.sampler = recipe.sample.sampler;
+  request.steps = recipe.sample.steps;
+  request.guidance.scale = recipe.sample.guidance;
+  request.guidance.from = recipe.sample.guidance_from;
+  request.guidance.to = recipe.sample.guidance_to;
+  request.guidance.channels = recipe.sample.guidance_channels;
+  request.seed = static_cast<uint64_t>(recipe.seed);
+  return request;
+}
+
+std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
+  const at::Tensor samples = samples_NCHW.to(at::kCPU, at::kFloat).contiguous();
+  const int64_t N = samples.size(0), size = samples.numel() / std::max<int64_t>(N, 1);
+  const float* data = samples.const_data_ptr<float>();
+  std::vector<formats::Image> images;
+  for (int64_t n = 0; n < N; ++n) {
+    images.push_back(data::to_image(std::span(data + n * size, static_cast<size_t>(size)),
+                                    samples.size(1), samples.size(2), samples.size(3)));
+  }
+  return images;
+}
+
+formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& model,
+                                 tasks::SampleRequest request, int64_t per_class) {
+  const int64_t classes = model.args().classes;
+  const int64_t rows = classes == 0 ? per_class : std::min(classes, most_rows);
+  request.labels.clear();
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t label = classes == 0 ? 0 : row * classes / rows;
+    request.labels.insert(request.labels.end(), static_cast<size_t>(per_class), label);
+  }
+  const at::Tensor samples = task.sample(model, request);
+  return data::make_sheet(to_images(samples), per_class, data::sheet_scale(samples.size(3)));
+}
+
+}  // namespace gallop::training

@@ -1,0 +1,369 @@
+#include "gallop/training/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "gallop/base/cpu.h"
+#include "gallop/base/error.h"
+#include "gallop/base/human.h"
+#include "gallop/base/log.h"
+#include "gallop/base/progress.h"
+#include "gallop/base/stop.h"
+#include "gallop/config/print.h"
+#include "gallop/config/registry.h"
+#include "gallop/formats/image.h"
+#include "gallop/models/weights.h"
+#include "gallop/nn/tensor_io.h"
+#include "gallop/sparse/statistics.h"
+#include "gallop/training/calibrate.h"
+#include "gallop/training/device.h"
+#include "gallop/training/ema.h"
+#include "gallop/training/estimate.h"
+#include "gallop/training/gradients.h"
+#include "gallop/training/initial_weights.h"
+#include "gallop/training/restore.h"
+#include "gallop/training/sample_sheet.h"
+
+namespace gallop::training {
+
+namespace {
+
+using Values = std::map<std::string, double>;
+
+// Thrown out of a sample sheet when the run is to stop.
+struct Interrupted {};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+bool has_thresholds(const nn::Module& model) {
+  for (const nn::Parameter* parameter : model.parameters()) {
+    if (parameter->attributes().buffer && parameter->name().ends_with(".threshold")) return true;
+  }
+  return false;
+}
+
+std::map<std::string, at::Tensor> by_name(const NamedTensors& tensors) {
+  return {tensors.begin(), tensors.end()};
+}
+
+void copy_weights(const nn::Module& from, nn::Module& to) { update_ema(from, to, 0); }
+
+std::vector<std::pair<std::string, double>> ordered(const Values& values) {
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+struct Trainer::StepReport {
+  Values values;  // "loss", each loss and part by name, "grad_norm"
+  std::vector<sparse::PendingUpdate> pending;
+  std::vector<int64_t> samples;
+  sparse::RoutingStatistics routing;  // of the last micro-batch
+  bool sparse = false;
+  double seconds = 0;
+
+  bool finite() const {
+    return std::isfinite(values.at("loss")) && std::isfinite(values.at("grad_norm"));
+  }
+};
+
+Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
+    : recipe_(std::move(recipe)),
+      task_(make_task(recipe_)),
+      model_(task_->make_model()),
+      average_(task_->make_model()),
+      directory_((require_memory(estimate(*model_, recipe_), recipe_.memory_limit), recipe_.out)),
+      store_(directory_.path(), recipe_.checkpoint) {
+  log_info(describe(*model_, estimate(*model_, recipe_)));
+  const int64_t threads = use_threads(recipe_);
+  const nn::Placement placement = placement_of(recipe_);
+  log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
+           "; running on ", placement.device.str(), ", ", threads, " threads");
+  const std::vector<std::string> changed = directory_.adopt_recipe(recipe_, allow);
+
+  const auto seed = static_cast<uint64_t>(recipe_.seed);
+  model_->materialize(seed, placement);
+  average_->materialize(seed, placement, false);
+  parameters_ = trainable_parameters(*model_);
+  optimizer_ = config::make<Optimizer>(recipe_.optimizer, {parameters_});
+  schedule_ = config::make<Schedule>(recipe_.schedule, {recipe_.train.steps});
+
+  if (const auto checkpoint = store_.newest()) {
+    const Snapshot snapshot = CheckpointStore::load(checkpoint->path);
+    const std::string what = checkpoint->path.string();
+    models::load_weights(*model_, by_name(snapshot.model), what + "/model.safetensors");
+    models::load_weights(*average_, by_name(snapshot.ema), what + "/ema.safetensors");
+    optimizer_->load_state(by_name(snapshot.optimizer));
+    state_ = RunState::from_json(snapshot.state);
+    saved_step_ = logged_step_ = state_.step;
+    log_info("going on from step ", state_.step, " (", what, ")");
+    for (const std::string& line : changed) log_info("changed since: ", line);
+  } else {
+    if (!recipe_.init.weights.empty()) {
+      for (const std::string& line :
+           start_from(*model_, recipe_.init, task_->data_info().class_names)) {
+        log_info(line);
+      }
+    }
+    copy_weights(*model_, *average_);
+  }
+  log_ = std::make_unique<RunLog>(directory_.path(),
+                                  RunLog::Options{recipe_.log.tensorboard, state_.step});
+  log_->text(state_.step, "recipe", "```toml\n" + config::to_toml(recipe_) + "```");
+  logged_seconds_ = state_.seconds;
+}
+
+Trainer::~Trainer() = default;
+
+Ended Trainer::run() {
+  const int64_t steps = recipe_.train.steps;
+  if (state_.step >= steps && state_.exact_thresholds) {
+    log_info("nothing to do: this run ended at step ", state_.step,
+             ". More steps: --set train.steps=N");
+    return Ended::finished;
+  }
+  const int64_t samples_per_step = recipe_.train.batch * recipe_.train.accumulate;
+  progress_ = std::make_unique<Progress>(
+      ProgressOptions{.label = "train",
+                      .unit = "image",
+                      .units_per_step = static_cast<double>(samples_per_step),
+                      .total = steps,
+                      .start = state_.step});
+  task_->start(state_.step * recipe_.train.accumulate);
+
+  while (state_.step < steps) {
+    const double began = now();
+    StepReport report = train_step();
+    const bool applied = apply(report);
+    state_.step += 1;
+    state_.seconds += now() - began;
+    if (applied) {
+      log_step(report);
+    } else {
+      skip(report);
+    }
+    if (stop_requested()) {
+      if (saved_step_ != state_.step) save();
+      progress_->finish();
+      log_info("stopped at step ", state_.step, " of ", steps,
+               "; the same command goes on from here");
+      return Ended::stopped;
+    }
+    const double paused = now();
+    if (due(recipe_.eval.every)) evaluate();
+    if (due(recipe_.sample.every)) draw_sheet();
+    if (due(recipe_.checkpoint.every)) {
+      try {
+        save();
+      } catch (const Error& error) {
+        log_warning("no checkpoint at step ", state_.step, ": ", error.what(),
+                    "; training goes on, the next attempt is at the next interval");
+      }
+    }
+    state_.seconds += now() - paused;
+  }
+  finish();
+  return Ended::finished;
+}
+
+bool Trainer::due(int64_t every) const {
+  return every > 0 && state_.step % every == 0 && state_.step < recipe_.train.steps;
+}
+
+Trainer::StepReport Trainer::train_step() {
+  StepReport report;
+  const int64_t micro_batches = recipe_.train.accumulate;
+  const double share = 1.0 / static_cast<double>(micro_batches);
+  for (int64_t i = 0; i < micro_batches; ++i) {
+    tasks::TrainOutput out = task_->train(*model_, state_.step * micro_batches + i);
+    at::Tensor total;
+    for (const tasks::NamedLoss& loss : out.losses) {
+      report.values[loss.name] += share * loss.value.item<double>();
+      const at::Tensor weighted = loss.value.mul(loss.weight * share);
+      total = total.defined() ? total.add(weighted) : weighted;
+    }
+    for (const auto& [name, value] : out.parts) {
+      report.values[name] += share * value.item<double>();
+    }
+    report.values["loss"] += total.item<double>();
+    total.backward();
+    report.samples.insert(report.samples.end(), out.samples.begin(), out.samples.end());
+    for (sparse::RoutingRecord& record : out.routing) {
+      for (sparse::PendingUpdate& update : record.pending) {
+        report.pending.push_back(std::move(update));
+      }
+    }
+    if (i + 1 == micro_batches && !out.routing.empty()) {
+      const at::NoGradGuard no_grad;
+      report.routing = sparse::statistics_of(out.routing);
+      report.sparse = true;
+    }
+  }
+  report.values["grad_norm"] = global_norm(parameters_);
+  return report;
+}
+
+bool Trainer::apply(StepReport& report) {
+  const bool finite = report.finite();
+  if (finite) {
+    const double factor = schedule_->factor(state_.step);
+    report.values["lr"] = factor * optimizer_->learning_rate();
+    optimizer_->step(state_.applied + 1, factor,
+                     clip_factor(report.values.at("grad_norm"), recipe_.train.clip));
+    for (const sparse::PendingUpdate& update : report.pending) update.commit(state_.applied);
+    update_ema(*model_, *average_, recipe_.ema.decay_at(state_.applied));
+    state_.applied += 1;
+    state_.skipped_in_row = 0;
+    state_.exact_thresholds = false;
+    clear_gradients(parameters_);
+  } else {
+    state_.skipped += 1;
+    state_.skipped_in_row += 1;
+  }
+  return finite;
+}
+
+void Trainer::skip(const StepReport& report) {
+  const std::string culprit = first_non_finite_gradient(parameters_);
+  clear_gradients(parameters_);
+  std::string samples;
+  for (const int64_t sample : report.samples) samples += " " + std::to_string(sample);
+  log_warning("step ", state_.step, " was not applied: loss ", report.values.at("loss"),
+              ", gradient norm ", report.values.at("grad_norm"),
+              culprit.empty() ? "" : ", first non-finite gradient in " + culprit,
+              "; samples of the batch:", samples);
+  log_->write(state_.step, "skipped",
+              {{"skipped", static_cast<double>(state_.skipped)},
+               {"skipped_in_row", static_cast<double>(state_.skipped_in_row)}});
+  require(state_.skipped_in_row < recipe_.train.max_skipped, "stopped at step ", state_.step, ": ",
+          state_.skipped_in_row,
+          " steps in a row had a non-finite loss or gradient (train.max_skipped). The weights are "
+          "those of the last applied step; a lower learning rate or clipping may help.");
+}
+
+void Trainer::log_step(const StepReport& report) {
+  for (const auto& [name, value] : report.values) state_.sums[name] += value;
+  state_.summed_steps += 1;
+
+  std::string note = "loss " + fixed(report.values.at("loss"), 4);
+  if (report.sparse) note += "  MaxVio " + fixed(report.routing.max_violation, 2);
+  progress_->update(state_.step, note + routing_note_);
+
+  if (state_.step % recipe_.log.every != 0 && state_.step != recipe_.train.steps) return;
+  Values means;
+  for (const auto& [name, sum] : state_.sums) {
+    means[name] = sum / static_cast<double>(state_.summed_steps);
+  }
+  means["lr"] = report.values.at("lr");
+  if (report.sparse) {
+    means["max_violation"] = report.routing.max_violation;
+    means["starved"] = report.routing.starved;
+  }
+  state_.last_train = means;
+  // Rates are of this machine and moment, and no part of the state that a resumed run must repeat.
+  auto line = ordered(means);
+  const double seconds = state_.seconds - logged_seconds_;
+  if (seconds > 0) {
+    const int64_t samples = recipe_.train.batch * recipe_.train.accumulate;
+    line.emplace_back("images_per_second",
+                      static_cast<double>((state_.step - logged_step_) * samples) / seconds);
+  }
+  line.emplace_back("seconds", state_.seconds);
+  log_->write(state_.step, "train", line);
+  state_.sums.clear();
+  state_.summed_steps = 0;
+  logged_step_ = state_.step;
+  logged_seconds_ = state_.seconds;
+}
+
+void Trainer::evaluate() {
+  const tasks::EvalOutput out = task_->evaluate(*average_);
+  Values values(out.losses.begin(), out.losses.end());
+  std::string text;
+  for (const auto& [name, value] : out.losses) text += " " + name + " " + fixed(value, 4);
+  if (out.active > 0) {
+    values["experts_per_token"] = out.experts_per_token;
+    values["max_violation"] = out.max_violation;
+    values["starved"] = out.starved;
+    routing_note_ = "  k " + fixed(out.experts_per_token, 2);
+    text += ", experts a token " + fixed(out.experts_per_token, 3) + ", MaxVio " +
+            fixed(out.max_violation, 2) + ", tokens without an expert " +
+            fixed(100 * out.starved, 1) + " %";
+  }
+  state_.last_eval = values;
+  log_->write(state_.step, "eval", ordered(values));
+  log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
+  if (out.active > 0 && std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
+    log_warning("step ", state_.step, ": the EMA weights use ", fixed(out.experts_per_token, 3),
+                " experts a token by threshold, more than 5 % from the ", out.active,
+                " that training uses; `gallop calibrate` sets the thresholds exactly");
+  }
+}
+
+void Trainer::draw_sheet() {
+  tasks::SampleRequest request = sample_request(recipe_);
+  request.progress = [](int64_t, int64_t) {
+    if (stop_requested()) throw Interrupted{};
+  };
+  try {
+    const formats::Image sheet =
+        draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
+    formats::write_png(directory_.sample_file(state_.step), sheet);
+    log_->image(state_.step, "samples", sheet);
+  } catch (const Interrupted&) {
+    log_info("no sample sheet at step ", state_.step, ": stopping");
+  }
+}
+
+void Trainer::save() {
+  const std::string data = to_metadata(task_->data_info());
+  const std::string threshold = !has_thresholds(*model_)  ? "none"
+                                : state_.exact_thresholds ? "exact"
+                                                          : "moving average";
+  Snapshot snapshot{.step = state_.step,
+                    .model = models::named_tensors(*model_),
+                    .ema = models::named_tensors(*average_),
+                    .optimizer = optimizer_->state(),
+                    .state = state_.to_json()};
+  snapshot.model_metadata = {
+      {"format", "gallop"},  {"role", "model"},
+      {"run", recipe_.name}, {"step", std::to_string(state_.step)},
+      {"data", data},        {"threshold", threshold == "exact" ? "moving average" : threshold}};
+  snapshot.ema_metadata = snapshot.model_metadata;
+  snapshot.ema_metadata["role"] = "ema";
+  snapshot.ema_metadata["threshold"] = threshold;
+  snapshot.ema_metadata["decay"] = std::to_string(recipe_.ema.decay);
+  store_.save(snapshot, config::to_toml(recipe_));
+  saved_step_ = state_.step;
+}
+
+void Trainer::finish() {
+  const double began = now();
+  const auto calibrated = calibrate(*task_, *average_);
+  state_.exact_thresholds = true;
+  if (!calibrated.empty()) {
+    log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
+             " batches of training data");
+  }
+  if (recipe_.eval.every > 0) evaluate();
+  if (recipe_.sample.every > 0) draw_sheet();
+  state_.seconds += now() - began;
+  save();
+  if (progress_) progress_->finish();
+  log_info("done: ", state_.step, " steps in ", human_duration(state_.seconds), " (",
+           state_.skipped, " skipped), peak memory ", human_bytes(peak_resident_memory()), "; ",
+           directory_.path().string());
+}
+
+}  // namespace gallop::training

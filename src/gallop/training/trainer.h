@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/models/model.h"
+#include "gallop/tasks/task.h"
+#include "gallop/training/checkpoint.h"
+#include "gallop/training/optimizer.h"
+#include "gallop/training/recipe.h"
+#include "gallop/training/run_directory.h"
+#include "gallop/training/run_log.h"
+#include "gallop/training/run_state.h"
+#include "gallop/training/schedule.h"
+
+namespace gallop {
+class Progress;
+}
+
+namespace gallop::training {
+
+/// How a call of Trainer::run ended.
+enum class Ended { finished, stopped };
+
+/// Trains the run of a recipe. Knows tasks, optimizers and schedules by their interfaces only.
+///
+/// A step: the micro-batches one after the other (each routed on its own), the gradient of their
+/// mean loss, clipping, the optimizer, then the pending updates of the routing in micro-batch order
+/// and the EMA. A step whose loss or gradient norm is not finite changes nothing and is counted.
+class Trainer {
+ public:
+  /// Takes the run directory, builds everything and goes on from the newest good checkpoint, if
+  /// there is one. Prints what will be trained and what it costs. Throws Error, with nothing
+  /// changed, for a recipe that does not fit the run or the machine (`allow` as in
+  /// RunDirectory::adopt_recipe).
+  explicit Trainer(Recipe recipe, const std::vector<std::string>& allow = {});
+  ~Trainer();
+
+  /// Trains to the last step, or until stop_requested() (base/stop.h); saves in both cases. At the
+  /// end of the run the thresholds of the EMA weights are calibrated exactly.
+  Ended run();
+
+  const RunState& state() const { return state_; }
+  const models::Model& model() const { return *model_; }
+  const models::Model& average() const { return *average_; }
+
+ private:
+  struct StepReport;
+
+  StepReport train_step();
+  bool apply(StepReport& report);
+  void skip(const StepReport& report);
+  void log_step(const StepReport& report);
+  void evaluate();
+  void draw_sheet();
+  void save();
+  void finish();
+  /// Whether something that happens every so many steps happens now; never at the last step, which
+  /// finish() takes care of.
+  bool due(int64_t every) const;
+
+  // In this order, so that what does not fit is found before the folder is touched.
+  Recipe recipe_;
+  std::unique_ptr<tasks::Task> task_;
+  std::unique_ptr<models::Model> model_, average_;
+  std::vector<nn::Parameter*> parameters_;
+  RunDirectory directory_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  CheckpointStore store_;
+  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<Progress> progress_;
+  RunState state_;
+  int64_t saved_step_ = -1;
+  int64_t logged_step_ = 0;
+  double logged_seconds_ = 0;
+  std::string routing_note_;
+};
+
+}  // namespace gallop::training
