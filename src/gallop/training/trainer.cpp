@@ -126,7 +126,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
 
 Trainer::~Trainer() = default;
 
-Ended Trainer::run() {
+Ended Trainer::run(int64_t until) {
   const int64_t steps = recipe_.train.steps;
   if (state_.step >= steps && state_.exact_thresholds) {
     log_info("nothing to do: this run ended at step ", state_.step,
@@ -153,7 +153,7 @@ Ended Trainer::run() {
     } else {
       skip(report);
     }
-    if (stop_requested()) {
+    if (stop_requested() || (state_.step >= until && state_.step < steps)) {
       if (saved_step_ != state_.step) save();
       progress_->finish();
       log_info("stopped at step ", state_.step, " of ", steps,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,9 +39,9 @@ class Trainer {
   explicit Trainer(Recipe recipe, const std::vector<std::string>& allow = {});
   ~Trainer();
 
-  /// Trains to the last step, or until stop_requested() (base/stop.h); saves in both cases. At the
-  /// end of the run the thresholds of the EMA weights are calibrated exactly.
-  Ended run();
+  /// Trains to the last step, or until stop_requested() (base/stop.h) or step `until`; saves in all
+  /// cases. At the end of the run the thresholds of the EMA weights are calibrated exactly.
+  Ended run(int64_t until = std::numeric_limits<int64_t>::max());
 
   const RunState& state() const { return state_; }
   const models::Model& model() const { return *model_; }

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "gallop/config/schema.h"
+
+namespace gallop::test {
+
+/// A data set of kind "toy" for tests of what stands above the data: `count` one-channel images of
+/// side x side, a bright bar whose place tells the class, with noise keyed by the index. Samples
+/// named in `poisoned` hold a NaN.
+struct ToyDatasetSettings : config::Fields<ToyDatasetSettings> {
+  int64_t count = 64, side = 8, classes = 3;
+  std::vector<int64_t> poisoned;
+  void fields(config::Visitor& v) override;
+};
+
+}  // namespace gallop::test

@@ -1,0 +1,294 @@
+#include "gallop/training/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "gallop/base/error.h"
+#include "gallop/base/file.h"
+#include "gallop/base/json.h"
+#include "gallop/base/stop.h"
+#include "gallop/config/parse.h"
+#include "gallop/models/weights.h"
+#include "gallop/training/calibrate.h"
+#include "gallop/training/restore.h"
+#include "tests/support/failing_file_system.h"
+#include "tests/support/temporary_directory.h"
+
+namespace gallop::training {
+namespace {
+
+using test::TemporaryDirectory;
+
+// A model that trains in a second, with everything a real recipe has.
+constexpr const char* tiny = R"(
+seed = 5
+threads = 2
+device = "cpu"
+data.source = { kind = "toy", count = 48 }
+model = { kind = "dit", depth = 2, width = 16, heads = 2, patch = 2 }
+task = { kind = "image-generation", objective = "flow" }
+train = { steps = 12, batch = 6 }
+optimizer = { kind = "adamw", lr = 3e-3 }
+schedule = { kind = "cosine", warmup = 3 }
+ema = { decay = 0.9, warmup = true }
+eval = { every = 4, samples = 12, batch = 12 }
+sample = { every = 0 }
+checkpoint = { every = 100 }
+log = { every = 2, tensorboard = false }
+[model.mlp]
+kind = "moe"
+setting = "2-in-4"
+[model.mlp.losses]
+router_similarity.weight = 1e-4
+per_layer.weight = 1e-2
+)";
+
+Recipe recipe_in(const std::filesystem::path& out, const std::vector<std::string>& overrides = {}) {
+  Recipe recipe;
+  config::load_text(recipe, tiny, "tiny", overrides);
+  recipe.name = "tiny";
+  recipe.out = out.string();
+  return recipe;
+}
+
+// All that a run wrote to its log, without what a clock decides.
+std::vector<std::string> log_lines(const std::filesystem::path& run) {
+  std::ifstream file(run / "log.jsonl");
+  std::vector<std::string> lines;
+  for (std::string text; std::getline(file, text);) {
+    Json kept = Json::object();
+    for (const auto& [key, value] : Json::parse(text).as_object()) {
+      if (key != "time" && key != "seconds" && key != "images_per_second") kept[key] = value;
+    }
+    lines.push_back(kept.dump());
+  }
+  return lines;
+}
+
+std::vector<double> logged(const std::filesystem::path& run, const std::string& kind,
+                           const std::string& name) {
+  std::vector<double> values;
+  for (const std::string& line : log_lines(run)) {
+    const Json json = Json::parse(line);
+    if (json.at("kind").as_string() == kind) values.push_back(json.at(name).as_double());
+  }
+  return values;
+}
+
+void expect_equal_weights(const nn::Module& a, const nn::Module& b) {
+  const auto left = models::named_tensors(a), right = models::named_tensors(b);
+  ASSERT_EQ(left.size(), right.size());
+  for (size_t i = 0; i < left.size(); ++i) {
+    EXPECT_EQ(left[i].first, right[i].first);
+    EXPECT_TRUE(left[i].second.equal(right[i].second)) << left[i].first;
+  }
+}
+
+TEST(Trainer, LearnsAndLeavesARunDirectory) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(folder / "run", {"train.steps=40", "sample.every=20",
+                                             "sample.per_class=2", "sample.steps=3"}));
+  EXPECT_EQ(trainer.run(), Ended::finished);
+
+  const auto losses = logged(folder / "run", "train", "main");
+  ASSERT_EQ(losses.size(), 20U);
+  EXPECT_LT(losses.back(), 0.8 * losses.front());
+  const auto held_out = logged(folder / "run", "eval", "main");
+  EXPECT_LT(held_out.back(), held_out.front());
+  // The parts of the objective are logged apart and add up by their weights.
+  for (const std::string& text : log_lines(folder / "run")) {
+    const Json line = Json::parse(text);
+    if (line.at("kind").as_string() != "train") continue;
+    const double sum = line.at("main").as_double() +
+                       1e-4 * line.at("router_similarity").as_double() +
+                       1e-2 * line.at("per_layer").as_double();
+    EXPECT_NEAR(line.at("loss").as_double(), sum, 1e-5 * sum);
+  }
+  for (const char* file :
+       {"config.toml", "log.jsonl", "samples/step-00000020.png", "samples/step-00000040.png",
+        "checkpoints/step-00000040/manifest.json", "checkpoints/step-00000040/ema.safetensors"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / "run" / file)) << file;
+  }
+}
+
+TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(folder / "run"));
+  trainer.run();
+  const Restored restored = restore(folder / "run");
+  EXPECT_EQ(restored.metadata.at("threshold"), "exact");
+  EXPECT_EQ(restored.metadata.at("role"), "ema");
+  expect_equal_weights(*restored.model, trainer.average());
+  const Restored raw = restore(folder / "run", false);
+  EXPECT_EQ(raw.metadata.at("threshold"), "moving average");
+  expect_equal_weights(*raw.model, trainer.model());
+
+  // On the calibration data themselves the thresholds keep k pairs a token to within one score.
+  double pairs = 0, tokens = 0;
+  int64_t layers = 0;
+  restored.task->route(
+      *restored.model, calibration_batches, [&](const std::vector<sparse::RoutingRecord>& records) {
+        layers = static_cast<int64_t>(records.size());
+        for (const auto& record : records) {
+          const at::Tensor tau = **record.selection->threshold();
+          pairs += record.gate_BLE.ge(tau).sum().item<double>();
+          tokens += static_cast<double>(record.gate_BLE.size(0) * record.gate_BLE.size(1));
+        }
+      });
+  EXPECT_EQ(layers, 2);
+  EXPECT_NEAR(pairs / tokens, 2.0, 1e-3);
+}
+
+class ExactResume : public testing::TestWithParam<std::string> {};
+
+// Stopped after any step, in the middle of a log interval, an epoch and an evaluation interval, the
+// same command goes on as if nothing had happened: same log, same weights, to the bit.
+TEST_P(ExactResume, EqualsTheUninterruptedRun) {
+  const std::vector<std::string> overrides = {GetParam(), "train.accumulate=2", "train.steps=10"};
+  const TemporaryDirectory folder;
+  Trainer whole(recipe_in(folder / "whole", overrides));
+  whole.run();
+  for (const int64_t stop : {1, 3, 6, 9}) {
+    const auto run = folder / ("stopped-" + std::to_string(stop));
+    {
+      Trainer first(recipe_in(run, overrides));
+      EXPECT_EQ(first.run(stop), Ended::stopped);
+      EXPECT_EQ(first.state().step, stop);
+    }
+    Trainer second(recipe_in(run, overrides));
+    EXPECT_EQ(second.state().step, stop);
+    EXPECT_EQ(second.run(), Ended::finished);
+    EXPECT_EQ(log_lines(run), log_lines(folder / "whole")) << "stopped at " << stop;
+    expect_equal_weights(second.model(), whole.model());
+    expect_equal_weights(second.average(), whole.average());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ExactResume,
+                         testing::Values("model.mlp.selection=race", "model.mlp.selection=token",
+                                         "model.mlp.selection=expert", "model.mlp={kind=\"dense\"}",
+                                         "task.objective={kind=\"ddpm\"}",
+                                         "data.source.classes=0"));
+
+TEST(Trainer, StopsWhenAskedAndSaves) {
+  const TemporaryDirectory folder;
+  const StopSignals signals;
+  Trainer trainer(recipe_in(folder / "run"));
+  request_stop();
+  EXPECT_EQ(trainer.run(), Ended::stopped);
+  EXPECT_EQ(trainer.state().step, 1);
+  EXPECT_TRUE(std::filesystem::exists(folder / "run/checkpoints/step-00000001/manifest.json"));
+}
+
+TEST(Trainer, SkipsAStepWithNaNAndChangesNothing) {
+  const TemporaryDirectory folder;
+  // 48 samples in batches of 6: exactly one batch of the first epoch holds sample 7.
+  Trainer trainer(recipe_in(folder / "run", {"data.source.poisoned=[7]", "train.steps=8"}));
+  trainer.run();
+  EXPECT_EQ(trainer.state().step, 8);
+  EXPECT_EQ(trainer.state().applied, 7);
+  EXPECT_EQ(trainer.state().skipped, 1);
+  for (const auto& [name, tensor] : models::named_tensors(trainer.model())) {
+    EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+  }
+  EXPECT_EQ(logged(folder / "run", "skipped", "skipped"), std::vector<double>{1});
+  for (const double loss : logged(folder / "run", "train", "loss")) {
+    EXPECT_TRUE(std::isfinite(loss));
+  }
+}
+
+TEST(Trainer, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodWeights) {
+  const TemporaryDirectory folder;
+  std::string all = "data.source.poisoned=[0";
+  for (int i = 1; i < 48; ++i) all += "," + std::to_string(i);
+  Trainer trainer(recipe_in(folder / "run", {all + "]", "train.max_skipped=3"}));
+  const auto before = models::named_tensors(trainer.model());
+  std::vector<at::Tensor> copies;
+  for (const auto& [name, tensor] : before) copies.push_back(tensor.clone());
+  EXPECT_THROW(trainer.run(), Error);
+  EXPECT_EQ(trainer.state().skipped, 3);
+  for (size_t i = 0; i < before.size(); ++i) {
+    // NaN stands for a threshold that was never set.
+    EXPECT_TRUE(before[i].second.nan_to_num(-7).equal(copies[i].nan_to_num(-7))) << before[i].first;
+  }
+}
+
+TEST(Trainer, AccumulatesTheMeanOverMicroBatches) {
+  const TemporaryDirectory folder;
+  const std::vector<std::string> dense = {"model.mlp={kind=\"dense\"}", "train.steps=1"};
+  auto once = dense, twice = dense;
+  once.insert(once.end(), {"train.batch=8", "train.accumulate=1"});
+  twice.insert(twice.end(), {"train.batch=4", "train.accumulate=2"});
+  Trainer a(recipe_in(folder / "a", once)), b(recipe_in(folder / "b", twice));
+  a.run();
+  b.run();
+  const double loss = logged(folder / "a", "train", "loss").at(0);
+  EXPECT_NEAR(logged(folder / "b", "train", "loss").at(0), loss, 1e-5 * loss);
+  const double norm = logged(folder / "a", "train", "grad_norm").at(0);
+  EXPECT_NEAR(logged(folder / "b", "train", "grad_norm").at(0), norm, 1e-4 * norm);
+}
+
+TEST(Trainer, RefusesARecipeThatChangesWhatTheStateMeans) {
+  const TemporaryDirectory folder;
+  Trainer(recipe_in(folder / "run")).run(2);
+  const std::string config = read_file(folder / "run/config.toml");
+  for (const char* change : {"model.width=32", "seed=6", "train.batch=4", "data.source.count=32"}) {
+    try {
+      const Trainer changed(recipe_in(folder / "run", {change}));
+      ADD_FAILURE() << change << " was accepted";
+    } catch (const Error& error) {
+      const std::string key = std::string(change).substr(0, std::string(change).find('='));
+      EXPECT_NE(std::string(error.what()).find(key + ": "), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(read_file(folder / "run/config.toml"), config);
+  }
+  // What may change, and what the user allows by name.
+  EXPECT_EQ(Trainer(recipe_in(folder / "run", {"optimizer.lr=1e-4"})).state().step, 2);
+  EXPECT_EQ(Trainer(recipe_in(folder / "run", {"train.batch=4"}), {"train.batch"}).state().step, 2);
+}
+
+TEST(Trainer, LetsOneProcessTrainInAFolder) {
+  const TemporaryDirectory folder;
+  const Trainer first(recipe_in(folder / "run"));
+  EXPECT_THROW(Trainer(recipe_in(folder / "run")), Error);
+}
+
+TEST(Trainer, GoesOnWhenACheckpointCannotBeWritten) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(folder / "run", {"checkpoint.every=3", "train.steps=7"}));
+  trainer.run(1);
+  test::FailingFileSystem full(test::FailingFileSystem::Fault::stay_full, 0);
+  {
+    const auto guard = replace_file_system(full);
+    // Steps 3 and 6 cannot be saved, and neither can the state at the stop.
+    EXPECT_THROW(trainer.run(6), Error);
+    EXPECT_EQ(trainer.state().step, 6);
+  }
+  EXPECT_EQ(Trainer(recipe_in(folder / "other")).state().step, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "run/checkpoints/step-00000001/manifest.json"));
+}
+
+TEST(Trainer, RefusesWhatDoesNotFitIntoMemory) {
+  const TemporaryDirectory folder;
+  try {
+    const Trainer trainer(recipe_in(folder / "run", {"memory_limit=1e-6"}));
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("memory_limit"), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST(Trainer, NamesACorruptCheckpointAndGoesOnFromTheOneBefore) {
+  const TemporaryDirectory folder;
+  Trainer(recipe_in(folder / "run", {"checkpoint.every=2"})).run(5);
+  const auto newest = folder / "run/checkpoints/step-00000005/model.safetensors";
+  ASSERT_TRUE(std::filesystem::exists(newest));
+  std::filesystem::resize_file(newest, std::filesystem::file_size(newest) - 3);
+  EXPECT_EQ(Trainer(recipe_in(folder / "run", {"checkpoint.every=2"})).state().step, 4);
+}
+
+}  // namespace
+}  // namespace gallop::training
