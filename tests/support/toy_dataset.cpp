@@ -38,8 +38,8 @@ class ToyDataset : public data::Dataset {
 
   int64_t read(int64_t index, std::span<float> out) const override {
     fill_normal(out, {seed_, "toy", static_cast<uint64_t>(index), 0});
-    const int64_t kinds = std::max<int64_t>(settings_.classes, 1), label = index % kinds;
-    const int64_t row = label * settings_.side / kinds;
+    const int64_t kinds = std::max<int64_t>(settings_.classes, 1);
+    const int64_t row = index % kinds * settings_.side / kinds;
     for (size_t i = 0; i < out.size(); ++i) {
       const bool bar = static_cast<int64_t>(i) / settings_.side == row;
       out[i] = std::clamp(0.1F * out[i] + (bar ? 0.8F : -0.8F), -1.0F, 1.0F);
@@ -48,7 +48,11 @@ class ToyDataset : public data::Dataset {
     if (std::find(bad.begin(), bad.end(), index) != bad.end()) {
       out[0] = std::numeric_limits<float>::quiet_NaN();
     }
-    return settings_.classes > 0 ? label : -1;
+    return label(index);
+  }
+
+  int64_t label(int64_t index) const override {
+    return settings_.classes > 0 ? index % settings_.classes : -1;
   }
 
  private:

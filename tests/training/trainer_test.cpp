@@ -11,6 +11,7 @@
 #include "gallop/base/stop.h"
 #include "gallop/config/parse.h"
 #include "gallop/models/weights.h"
+#include "gallop/sparse/selection.h"
 #include "gallop/training/calibrate.h"
 #include "gallop/training/restore.h"
 #include "tests/support/failing_file_system.h"
