@@ -58,27 +58,29 @@ std::filesystem::path RunDirectory::sample_file(int64_t step) const {
   return path_ / "samples" / name;
 }
 
-std::vector<std::string> RunDirectory::adopt_recipe(Recipe& recipe,
-                                                    const std::vector<std::string>& allow) {
+std::vector<std::string> RunDirectory::compare_recipe(Recipe& recipe,
+                                                      const std::vector<std::string>& allow) const {
   std::vector<std::string> changed;
-  if (std::filesystem::exists(config_file())) {
-    Recipe before;
-    config::load(before, config_file());
-    std::string refused;
-    for (const std::string& line : config::differences(before, recipe)) {
-      const std::string key = line.substr(0, line.find(':'));
-      if (key == "name" || key == "out") continue;
-      changed.push_back(line);
-      bool allowed = !changes_state(key);
-      for (const std::string& name : allow) allowed = allowed || is_below(key, name);
-      if (!allowed) refused += "\n  " + line;
-    }
-    require(refused.empty(), "the run in ", path_.string(),
-            " was started with another recipe, and these keys change what its state means:",
-            refused, "\nStart a new run with --out DIR, or accept each change with --allow KEY.");
+  if (!std::filesystem::exists(config_file())) return changed;
+  Recipe before;
+  config::load(before, config_file());
+  std::string refused;
+  for (const std::string& line : config::differences(before, recipe)) {
+    const std::string key = line.substr(0, line.find(':'));
+    if (key == "name" || key == "out") continue;
+    changed.push_back(line);
+    bool allowed = !changes_state(key);
+    for (const std::string& name : allow) allowed = allowed || is_below(key, name);
+    if (!allowed) refused += "\n  " + line;
   }
-  write_file_atomically(config_file(), config::to_toml(recipe));
+  require(refused.empty(), "the run in ", path_.string(),
+          " was started with another recipe, and these keys change what its state means:", refused,
+          "\nStart a new run with --out DIR, or accept each change with --allow KEY.");
   return changed;
+}
+
+void RunDirectory::write_recipe(Recipe& recipe) const {
+  write_file_atomically(config_file(), config::to_toml(recipe));
 }
 
 }  // namespace gallop::training

@@ -24,11 +24,12 @@ class RunDirectory {
   /// samples/step-00001000.png, the folder made if needed.
   std::filesystem::path sample_file(int64_t step) const;
 
-  /// Compares the recipe with that of the run so far and writes it to config.toml. Returns the
-  /// lines that differ ("train.steps: 30 -> 40"). Keys that change what the saved state means
-  /// (model, data, batch, seed, ...) are an Error unless `allow` names them or a table above them;
-  /// nothing is written then.
-  std::vector<std::string> adopt_recipe(Recipe& recipe, const std::vector<std::string>& allow);
+  /// What differs between the run's config.toml and this recipe, a line a key ("train.steps: 30 ->
+  /// 40"); nothing without a config.toml. Keys that change what the saved state means (model, data,
+  /// batch, seed, ...) are an Error unless `allow` names them or a table above them.
+  std::vector<std::string> compare_recipe(Recipe& recipe,
+                                          const std::vector<std::string>& allow) const;
+  void write_recipe(Recipe& recipe) const;
 
  private:
   std::filesystem::path path_;

@@ -90,7 +90,9 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   const nn::Placement placement = placement_of(recipe_);
   log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
            "; running on ", placement.device.str(), ", ", threads, " threads");
-  const std::vector<std::string> changed = directory_.adopt_recipe(recipe_, allow);
+  const auto checkpoint = store_.newest();
+  std::vector<std::string> changed;
+  if (checkpoint) changed = directory_.compare_recipe(recipe_, allow);
 
   const auto seed = static_cast<uint64_t>(recipe_.seed);
   model_->materialize(seed, placement);
@@ -99,7 +101,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   optimizer_ = config::make<Optimizer>(recipe_.optimizer, {parameters_});
   schedule_ = config::make<Schedule>(recipe_.schedule, {recipe_.train.steps});
 
-  if (const auto checkpoint = store_.newest()) {
+  if (checkpoint) {
     const Snapshot snapshot = CheckpointStore::load(checkpoint->path);
     const std::string what = checkpoint->path.string();
     models::load_weights(*model_, by_name(snapshot.model), what + "/model.safetensors");
@@ -118,6 +120,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
     }
     copy_weights(*model_, *average_);
   }
+  directory_.write_recipe(recipe_);
   log_ = std::make_unique<RunLog>(directory_.path(),
                                   RunLog::Options{recipe_.log.tensorboard, state_.step});
   log_->text(state_.step, "recipe", "```toml\n" + config::to_toml(recipe_) + "```");

@@ -35,7 +35,7 @@ class Trainer {
   /// Takes the run directory, builds everything and goes on from the newest good checkpoint, if
   /// there is one. Prints what will be trained and what it costs. Throws Error, with nothing
   /// changed, for a recipe that does not fit the run or the machine (`allow` as in
-  /// RunDirectory::adopt_recipe).
+  /// RunDirectory::compare_recipe).
   explicit Trainer(Recipe recipe, const std::vector<std::string>& allow = {});
   ~Trainer();
 
