@@ -10,7 +10,7 @@ if [[ -z $folder ]]; then
 fi
 run=$folder/run
 recipe=recipes/race-dit/fashion-mnist.toml
-budget=(--set train.batch=16 --set train.warmup=5 --set log.every=1
+budget=(--set train.batch=16 --set schedule.warmup=5 --set log.every=1
   --set eval.every=15 --set checkpoint.every=15 --set sample.every=15)
 
 fail() { printf 'main job: %s\n' "$*" >&2; exit 1; }
