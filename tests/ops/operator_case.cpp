@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 
 #include "gallop/base/random.h"
 #include "gallop/ops/activation.h"
+#include "gallop/ops/adaln.h"
 #include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
 
@@ -47,6 +49,28 @@ OperatorCase gelu_case(int64_t rows, int64_t width) {
   c.reference = [](const Tensors& in) { return ops::gelu_tanh_reference(in[0]); };
   c.bytes = 8.0 * static_cast<double>(rows * width);
   return c;
+}
+
+// Shift, scale and gate are parts of one row of modulations, as in a block.
+std::vector<OperatorCase> adaln_pair(int64_t B, int64_t L, int64_t D) {
+  const auto part = [D](const Tensors& in, int64_t i) { return in[1].narrow(1, i * D, D); };
+  OperatorCase modulate, gate;
+  modulate.name = text("adaln_modulate ", B, "x", L, "x", D);
+  modulate.inputs = {random("x", {B, L, D}).add_(0.5), random("m", {B, 3 * D})};
+  modulate.op = [part](const Tensors& in) {
+    return ops::adaln_modulate(in[0], part(in, 0), part(in, 1));
+  };
+  modulate.reference = [part](const Tensors& in) {
+    return ops::adaln_modulate_reference(in[0], part(in, 0), part(in, 1));
+  };
+  modulate.bytes = 8.0 * static_cast<double>(B * L * D);
+  gate = modulate;
+  gate.name = text("adaln_gate ", B, "x", L, "x", D);
+  gate.op = [part](const Tensors& in) { return ops::adaln_gate(part(in, 2), in[0]); };
+  gate.reference = [part](const Tensors& in) {
+    return ops::adaln_gate_reference(part(in, 2), in[0]);
+  };
+  return {modulate, gate};
 }
 
 // loads[e] random tokens for expert e, ascending.
@@ -124,6 +148,19 @@ std::vector<OperatorCase> activation_cases() {
 }
 std::vector<OperatorCase> activation_benchmarks() {
   return {gelu_case(6272, 512), gelu_case(2048, 1536)};
+}
+
+std::vector<OperatorCase> adaln_cases() {
+  std::vector<OperatorCase> cases;
+  for (const auto& [B, L, D] : {std::tuple{1, 1, 3}, {2, 3, 8}, {3, 5, 13}, {2, 49, 132}}) {
+    for (const OperatorCase& c : adaln_pair(B, L, D)) cases.push_back(c);
+  }
+  return cases;
+}
+std::vector<OperatorCase> adaln_benchmarks() {
+  std::vector<OperatorCase> cases = adaln_pair(128, 49, 128);
+  for (const OperatorCase& c : adaln_pair(8, 256, 384)) cases.push_back(c);
+  return cases;
 }
 
 std::vector<OperatorCase> grouped_mlp_cases() {

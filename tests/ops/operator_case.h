@@ -29,6 +29,7 @@ at::Tensor random(const std::string& name, at::IntArrayRef shape, double scale =
 /// Odd sizes for tests, sizes of real models for benchmarks.
 std::vector<OperatorCase> linear_cases(), linear_benchmarks();
 std::vector<OperatorCase> activation_cases(), activation_benchmarks();
+std::vector<OperatorCase> adaln_cases(), adaln_benchmarks();
 std::vector<OperatorCase> grouped_mlp_cases(), grouped_mlp_benchmarks();
 
 }  // namespace gallop::testing

@@ -36,6 +36,15 @@ std::string label(const OperatorCase& c, size_t i) {
   return i == 0 ? c.name : c.name + ", gradient " + std::to_string(i - 1);
 }
 
+class Threads {
+ public:
+  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
 }  // namespace
 
 Tensors forward_backward(const std::function<at::Tensor(const Tensors&)>& op,
@@ -58,6 +67,7 @@ void expect_kernel_is_right(const OperatorCase& c) {
 }
 
 void expect_gradients_are_right(const OperatorCase& c) {
+  const Threads one(1);  // many small calls
   const Tensors inputs = leaves(c.inputs, at::kDouble);
   const Tensors result = forward_backward(c.op, inputs);
   const at::NoGradGuard no_grad;
@@ -81,8 +91,7 @@ void expect_gradients_are_right(const OperatorCase& c) {
 }
 
 void expect_same_bits_for_all_threads(const OperatorCase& c) {
-  const int before = at::get_num_threads();
-  at::set_num_threads(1);
+  const Threads restored(1);
   const Tensors one = forward_backward(c.op, leaves(c.inputs, at::kFloat));
   for (const int threads : {2, 3}) {
     at::set_num_threads(threads);
@@ -91,7 +100,6 @@ void expect_same_bits_for_all_threads(const OperatorCase& c) {
       EXPECT_TRUE(at::equal(one[i], several[i])) << label(c, i) << ", " << threads << " threads";
     }
   }
-  at::set_num_threads(before);
 }
 
 void expect_second_derivative_is_right(const OperatorCase& c) {

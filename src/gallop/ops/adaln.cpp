@@ -1,14 +1,152 @@
 #include "gallop/ops/adaln.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
+
+#include "gallop/base/error.h"
+#include "gallop/ops/bridge.h"
+#include "gallop/ops/kernel.h"
+#include "gallop/ops/modulation.h"
+#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
-at::Tensor adaln_modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
-                          const at::Tensor& scale_BD, double eps) {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+
+constexpr int64_t rows_of_a_task = 64;
+
+void check(const char* name, const at::Tensor& x_BLD, const at::Tensor& m_BD) {
+  require(x_BLD.dim() == 3 && m_BD.dim() == 2 && m_BD.size(0) == x_BLD.size(0) &&
+              m_BD.size(1) == x_BLD.size(2),
+          name, ": ", x_BLD.sizes(), " takes one row a sample, got ", m_BD.sizes());
+}
+
+// A modulation is mostly a part of a longer row of modulations.
+struct SampleRows {
+  at::Tensor tensor;
+  explicit SampleRows(const at::Tensor& m_BD)
+      : tensor(m_BD.stride(1) == 1 ? m_BD : m_BD.contiguous()) {}
+  const float* operator[](int64_t b) const {
+    return tensor.const_data_ptr<float>() + b * tensor.stride(0);
+  }
+};
+
+at::Tensor modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD, const at::Tensor& scale_BD,
+                    float eps) {
+  const int64_t B = x_BLD.size(0), L = x_BLD.size(1), D = x_BLD.size(2);
+  const SampleRows shift(shift_BD), scale(scale_BD);
+  const at::Tensor x = x_BLD.contiguous(), y = at::empty_like(x);
+  const float* from = x.const_data_ptr<float>();
+  float* to = y.mutable_data_ptr<float>();
+  at::parallel_for(0, B * L, rows_of_a_task, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      normalize_modulate(from + r * D, shift[r / L], scale[r / L], D, eps, to + r * D);
+    }
+  });
+  return y;
+}
+
+// One task a sample: its sums over the tokens go from the first to the last.
+Tensors modulate_backward(const at::Tensor& dy_BLD, const Tensors& in,
+                          const std::vector<bool>& needed, float eps) {
+  const int64_t B = in[0].size(0), L = in[0].size(1), D = in[0].size(2);
+  const SampleRows scale(in[2]);
+  const at::Tensor x = in[0].contiguous(), dy = dy_BLD.contiguous();
+  const at::Tensor dx = at::empty_like(x), dshift = at::empty({B, D}, x.options()),
+                   dscale = at::empty({B, D}, x.options());
+  for_each_task(B, [&](int64_t b) {
+    normalize_modulate_backward(
+        x.const_data_ptr<float>() + b * L * D, scale[b], dy.const_data_ptr<float>() + b * L * D, L,
+        D, eps, dx.mutable_data_ptr<float>() + b * L * D, dshift.mutable_data_ptr<float>() + b * D,
+        dscale.mutable_data_ptr<float>() + b * D);
+  });
+  return {needed[0] ? dx : at::Tensor(), needed[1] ? dshift : at::Tensor(),
+          needed[2] ? dscale : at::Tensor()};
+}
+
+at::Tensor gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
+  const int64_t B = y_BLD.size(0), L = y_BLD.size(1), D = y_BLD.size(2);
+  const SampleRows gates(gate_BD);
+  const at::Tensor y = y_BLD.contiguous(), out = at::empty_like(y);
+  at::parallel_for(0, B * L, rows_of_a_task, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      multiply_elements(gates[r / L], y.const_data_ptr<float>() + r * D, D,
+                        out.mutable_data_ptr<float>() + r * D);
+    }
+  });
+  return out;
+}
+
+Tensors gate_backward(const at::Tensor& dout_BLD, const Tensors& in,
+                      const std::vector<bool>& needed) {
+  const int64_t B = in[1].size(0), L = in[1].size(1), D = in[1].size(2);
+  const SampleRows gates(in[0]);
+  const at::Tensor y = in[1].contiguous(), dout = dout_BLD.contiguous();
+  const at::Tensor dgate = at::empty({B, D}, y.options()), dy = at::empty_like(y);
+  for_each_task(B, [&](int64_t b) {
+    multiply_elements_backward(
+        gates[b], y.const_data_ptr<float>() + b * L * D, dout.const_data_ptr<float>() + b * L * D,
+        L, D, dgate.mutable_data_ptr<float>() + b * D, dy.mutable_data_ptr<float>() + b * L * D);
+  });
+  return {needed[0] ? dgate : at::Tensor(), needed[1] ? dy : at::Tensor()};
+}
+
+}  // namespace
+
+at::Tensor adaln_modulate_reference(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
+                                    const at::Tensor& scale_BD, double eps) {
   const at::Tensor normed_BLD = at::layer_norm(x_BLD, {x_BLD.size(-1)}, {}, {}, eps);
   return shift_BD.unsqueeze(1).addcmul(normed_BLD, scale_BD.unsqueeze(1) + 1);
+}
+
+at::Tensor adaln_gate_reference(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
+  return gate_BD.unsqueeze(1).mul(y_BLD);
+}
+
+at::Tensor adaln_modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
+                          const at::Tensor& scale_BD, double eps) {
+  check("adaln_modulate", x_BLD, shift_BD);
+  check("adaln_modulate", x_BLD, scale_BD);
+  if (!has_kernel({x_BLD, shift_BD, scale_BD})) {
+    return adaln_modulate_reference(x_BLD, shift_BD, scale_BD, eps);
+  }
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    y = modulate(x_BLD, shift_BD, scale_BD, static_cast<float>(eps));
+  }
+  set_derivative({y}, {x_BLD, shift_BD, scale_BD},
+                 {"AdalnModulate",
+                  [eps](const Tensors& grads, const Tensors& in, const std::vector<bool>& needed) {
+                    return modulate_backward(grads[0], in, needed, static_cast<float>(eps));
+                  },
+                  [eps](const Tensors& in) {
+                    return Tensors{adaln_modulate_reference(in[0], in[1], in[2], eps)};
+                  }});
+  return y;
+}
+
+at::Tensor adaln_gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
+  check("adaln_gate", y_BLD, gate_BD);
+  if (!has_kernel({gate_BD, y_BLD})) return adaln_gate_reference(gate_BD, y_BLD);
+  at::Tensor out;
+  {
+    const at::NoGradGuard no_grad;
+    out = gate(gate_BD, y_BLD);
+  }
+  set_derivative({out}, {gate_BD, y_BLD},
+                 {"AdalnGate",
+                  [](const Tensors& grads, const Tensors& in, const std::vector<bool>& needed) {
+                    return gate_backward(grads[0], in, needed);
+                  },
+                  [](const Tensors& in) { return Tensors{adaln_gate_reference(in[0], in[1])}; }});
+  return out;
 }
 
 }  // namespace gallop::ops

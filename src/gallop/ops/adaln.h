@@ -2,11 +2,19 @@
 
 #include <ATen/core/Tensor.h>
 
+/// The parts of DiT's adaLN-Zero block (arXiv 2212.09748) that read one row of modulations a
+/// sample: x, y are [B, L, D], shift, scale and gate [B, D].
 namespace gallop::ops {
 
-/// LN(x) * (1 + scale) + shift for x [B, L, D], shift and scale [B, D]; LN without affine, over D.
-/// DiT's adaLN (arXiv 2212.09748), eps 1e-6 there.
+/// LN(x) * (1 + scale) + shift; LN without affine, over D; eps is 1e-6 in DiT.
 at::Tensor adaln_modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
                           const at::Tensor& scale_BD, double eps = 1e-6);
+/// gate * y.
+at::Tensor adaln_gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD);
+
+/// The same in plain ATen.
+at::Tensor adaln_modulate_reference(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
+                                    const at::Tensor& scale_BD, double eps = 1e-6);
+at::Tensor adaln_gate_reference(const at::Tensor& gate_BD, const at::Tensor& y_BLD);
 
 }  // namespace gallop::ops

@@ -41,6 +41,12 @@ GALLOP_INLINE void store(float* to, Lanes x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = x[i];
 }
 
+/// x with zeros from lane `count` on.
+GALLOP_INLINE Lanes first(Lanes x, int64_t count) {
+  for (int64_t i = count; i < lane_count; ++i) x[i] = 0.0F;
+  return x;
+}
+
 /// Lanes of the group that begins at i in a row of `size`: eight but for the last group.
 GALLOP_INLINE int64_t group(int64_t i, int64_t size) {
   return size - i < lane_count ? size - i : lane_count;

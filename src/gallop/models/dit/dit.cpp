@@ -61,11 +61,11 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
   const int64_t first = 2 * index_, second = first + 1;
   const at::Tensor attention_BLD =
       attn_.forward(ops::adaln_modulate(stream.read(state, first), m[0], m[1]));
-  const at::Tensor between = stream.write(state, first, m[2].unsqueeze(1).mul(attention_BLD));
+  const at::Tensor between = stream.write(state, first, ops::adaln_gate(m[2], attention_BLD));
 
   const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);
   const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
-  const at::Tensor after = stream.write(between, second, m[5].unsqueeze(1).mul(mlp_BLD));
+  const at::Tensor after = stream.write(between, second, ops::adaln_gate(m[5], mlp_BLD));
 
   if (ctx.taps != nullptr) {
     const std::string block = "block." + std::to_string(index_);

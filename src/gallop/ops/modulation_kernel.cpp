@@ -1,0 +1,90 @@
+#include "gallop/ops/modulation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "gallop/ops/lanes.h"
+
+namespace gallop::ops {
+
+namespace {
+
+struct Moments {
+  float mean, scale;  // scale = 1 / sqrt(variance + eps)
+};
+
+GALLOP_INLINE Moments moments(const float* x, int64_t D, float eps) {
+  Lanes total = {};
+  for (int64_t i = 0; i < D; i += lane_count) total += load(x + i, group(i, D));
+  const float mean = sum(total) / static_cast<float>(D);
+  Lanes squares = {};
+  for (int64_t i = 0; i < D; i += lane_count) {
+    const int64_t count = group(i, D);
+    const Lanes distance = first(load(x + i, count) - mean, count);
+    squares += distance * distance;
+  }
+  return {mean, 1.0F / std::sqrt(sum(squares) / static_cast<float>(D) + eps)};
+}
+
+}  // namespace
+
+GALLOP_CLONES
+void normalize_modulate(const float* x, const float* shift, const float* scale, int64_t D,
+                        float eps, float* y) {
+  const Moments m = moments(x, D, eps);
+  for (int64_t i = 0; i < D; i += lane_count) {
+    const int64_t count = group(i, D);
+    const Lanes normed = (load(x + i, count) - m.mean) * m.scale;
+    store(y + i, normed * (load(scale + i, count) + 1.0F) + load(shift + i, count), count);
+  }
+}
+
+GALLOP_CLONES
+void normalize_modulate_backward(const float* x, const float* scale, const float* dy, int64_t L,
+                                 int64_t D, float eps, float* dx, float* dshift, float* dscale) {
+  std::fill(dshift, dshift + D, 0.0F);
+  std::fill(dscale, dscale + D, 0.0F);
+  for (int64_t l = 0; l < L; ++l, x += D, dy += D, dx += D) {
+    const Moments m = moments(x, D, eps);
+    // With g = dy * (1 + scale): dx = (g - mean(g) - normed * mean(g * normed)) * m.scale.
+    Lanes g_sum = {}, projection_sum = {};
+    for (int64_t i = 0; i < D; i += lane_count) {
+      const int64_t count = group(i, D);
+      const Lanes normed = (load(x + i, count) - m.mean) * m.scale, slope = load(dy + i, count);
+      const Lanes g = slope * (load(scale + i, count) + 1.0F);
+      g_sum += g;
+      projection_sum += g * normed;
+      store(dshift + i, load(dshift + i, count) + slope, count);
+      store(dscale + i, load(dscale + i, count) + slope * normed, count);
+    }
+    const float g_mean = sum(g_sum) / static_cast<float>(D);
+    const float projection = sum(projection_sum) / static_cast<float>(D);
+    for (int64_t i = 0; i < D; i += lane_count) {
+      const int64_t count = group(i, D);
+      const Lanes normed = (load(x + i, count) - m.mean) * m.scale;
+      const Lanes g = load(dy + i, count) * (load(scale + i, count) + 1.0F);
+      store(dx + i, (g - g_mean - normed * projection) * m.scale, count);
+    }
+  }
+}
+
+GALLOP_CLONES
+void multiply_elements(const float* gate, const float* y, int64_t D, float* out) {
+  for (int64_t i = 0; i < D; ++i) out[i] = gate[i] * y[i];
+}
+
+GALLOP_CLONES
+void multiply_elements_backward(const float* gate, const float* y, const float* dout, int64_t L,
+                                int64_t D, float* dgate, float* dy) {
+  std::fill(dgate, dgate + D, 0.0F);
+  for (int64_t l = 0; l < L; ++l, y += D, dout += D, dy += D) {
+    for (int64_t i = 0; i < D; i += lane_count) {
+      const int64_t count = group(i, D);
+      const Lanes slope = load(dout + i, count);
+      store(dgate + i, load(dgate + i, count) + slope * load(y + i, count), count);
+      store(dy + i, slope * load(gate + i, count), count);
+    }
+  }
+}
+
+}  // namespace gallop::ops
