@@ -42,8 +42,7 @@ class Train : public testing::Test {
     std::ofstream(folder_ / "tiny.toml") << R"(
 data.source = { kind = "idx", path = ")" << (folder_ / "data").string()
                                          << R"(" }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2 }
-model.mlp = { kind = "moe", setting = "2-in-4" }
+model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
 task = { kind = "image-generation", objective = "flow" }
 train = { steps = 20, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-3 }

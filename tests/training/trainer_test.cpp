@@ -28,7 +28,6 @@ seed = 5
 threads = 2
 device = "cpu"
 data.source = { kind = "toy", count = 48 }
-model = { kind = "dit", depth = 2, width = 16, heads = 2, patch = 2 }
 task = { kind = "image-generation", objective = "flow" }
 train = { steps = 12, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-3 }
@@ -38,6 +37,12 @@ eval = { every = 4, samples = 12, batch = 12 }
 sample = { every = 0 }
 checkpoint = { every = 100 }
 log = { every = 2, tensorboard = false }
+[model]
+kind = "dit"
+depth = 2
+width = 16
+heads = 2
+patch = 2
 [model.mlp]
 kind = "moe"
 setting = "2-in-4"
@@ -59,8 +64,9 @@ std::vector<std::string> log_lines(const std::filesystem::path& run) {
   std::ifstream file(run / "log.jsonl");
   std::vector<std::string> lines;
   for (std::string text; std::getline(file, text);) {
+    const Json line = Json::parse(text);
     Json kept = Json::object();
-    for (const auto& [key, value] : Json::parse(text).as_object()) {
+    for (const auto& [key, value] : line.as_object()) {
       if (key != "time" && key != "seconds" && key != "images_per_second") kept[key] = value;
     }
     lines.push_back(kept.dump());
