@@ -40,6 +40,7 @@ class Train : public testing::Test {
   void SetUp() override {
     write_idx_files(folder_ / "data", 48, 12);
     std::ofstream(folder_ / "tiny.toml") << R"(
+threads = 1
 data.source = { kind = "idx", path = ")" << (folder_ / "data").string()
                                          << R"(" }
 model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
@@ -97,7 +98,7 @@ TEST_F(Train, TakesTheNameOfTheRecipeForItsFolder) {
 
 // Ctrl-C in the middle, then the same command: the same weights as without.
 TEST_F(Train, SavesOnCtrlCAndGoesOn) {
-  const std::vector<std::string> long_run = {"train.steps=300", "checkpoint.every=1000",
+  const std::vector<std::string> long_run = {"train.steps=120", "checkpoint.every=1000",
                                              "eval.every=0"};
   ASSERT_EQ(run_program(command("whole", long_run)).status, 0);
 
@@ -115,7 +116,7 @@ TEST_F(Train, SavesOnCtrlCAndGoesOn) {
   EXPECT_EQ(resumed.status, 0);
   EXPECT_THAT(resumed.err, HasSubstr("going on from step "));
   for (const char* file : {"model", "ema", "optimizer"}) {
-    const std::string name = std::string("checkpoints/step-00000300/") + file + ".safetensors";
+    const std::string name = std::string("checkpoints/step-00000120/") + file + ".safetensors";
     EXPECT_TRUE(content(folder_ / "run" / name) == content(folder_ / "whole" / name)) << name;
   }
 }

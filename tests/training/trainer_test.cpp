@@ -25,7 +25,7 @@ using test::TemporaryDirectory;
 // A model that trains in a second, with everything a real recipe has.
 constexpr const char* tiny = R"(
 seed = 5
-threads = 2
+threads = 1
 device = "cpu"
 data.source = { kind = "toy", count = 48 }
 task = { kind = "image-generation", objective = "flow" }

@@ -95,7 +95,7 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
       row_pointers(in[0].const_data_ptr<float>(), D, 0, routes.P(), routes.tokens.data());
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
   float* y = y_PD.mutable_data_ptr<float>();
-  for_each_task(routes.block_count(), [&](int64_t i) {
+  for_each_task(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_z, own_a;
     float* z =
@@ -139,7 +139,7 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
   float *dz = dz_PH.mutable_data_ptr<float>(), *wa = wa_PH.mutable_data_ptr<float>();
   Buffer b1_buffer, b2_buffer;
   float *b1_parts = b1_buffer.at_least(blocks * H), *b2_parts = b2_buffer.at_least(blocks * D);
-  for_each_task(blocks, [&](int64_t i) {
+  for_each_task(blocks, P * D * H, [&](int64_t i) {
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_u;
     float* u = own_u.at_least(count * H);
