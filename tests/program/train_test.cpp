@@ -5,6 +5,7 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <thread>
 
 #include "tests/support/idx_files.h"
 #include "tests/support/program.h"
@@ -72,6 +73,16 @@ log = { every = 1 }
     EXPECT_EQ(snapshot(folder_.path()), before) << text;
   }
 
+  // Waits until the run has logged this step; fails if that does not happen.
+  void wait_for_step(const RunningProgram& program, const std::string& out, int step) const {
+    const std::string line = "\"step\": " + std::to_string(step) + ",";
+    for (int i = 0; i < 6000; ++i) {
+      if (content(folder_ / out / "log.jsonl").find(line) != std::string::npos) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    FAIL() << "step " << step << " was not logged: " << program.err();
+  }
+
   TemporaryDirectory folder_;
 };
 
@@ -103,10 +114,7 @@ TEST_F(Train, SavesOnCtrlCAndGoesOn) {
   ASSERT_EQ(run_program(command("whole", long_run)).status, 0);
 
   RunningProgram program(command("run", long_run));
-  const fs::path log = folder_ / "run/log.jsonl";
-  while (content(log).find("\"step\":5") == std::string::npos) {
-    ASSERT_FALSE(program.wait_for("error", std::chrono::milliseconds(5))) << program.err();
-  }
+  wait_for_step(program, "run", 5);
   program.signal(SIGINT);
   const ProgramResult stopped = program.wait();
   EXPECT_EQ(stopped.status, 130) << stopped.err;
@@ -122,11 +130,9 @@ TEST_F(Train, SavesOnCtrlCAndGoesOn) {
 }
 
 TEST_F(Train, GoesOnAfterAKill) {
-  const std::vector<std::string> long_run = {"train.steps=400"};
+  const std::vector<std::string> long_run = {"train.steps=100"};
   RunningProgram program(command("run", long_run));
-  while (!fs::exists(folder_ / "run/checkpoints/step-00000010/manifest.json")) {
-    ASSERT_FALSE(program.wait_for("error", std::chrono::milliseconds(5))) << program.err();
-  }
+  wait_for_step(program, "run", 12);
   program.signal(SIGKILL);
   program.wait();
   const ProgramResult resumed = run_program(command("run", long_run));
@@ -194,9 +200,7 @@ TEST_F(Train, RefusesAFolderThatCannotBeWritten) {
 
 TEST_F(Train, RefusesASecondProcessInTheSameFolder) {
   RunningProgram first(command("run", {"train.steps=100000"}));
-  while (content(folder_ / "run/log.jsonl").empty()) {
-    ASSERT_FALSE(first.wait_for("error", std::chrono::milliseconds(5))) << first.err();
-  }
+  wait_for_step(first, "run", 1);
   const ProgramResult second = run_program(command("run", {"train.steps=100000"}));
   EXPECT_EQ(second.status, 2);
   EXPECT_THAT(second.err, HasSubstr("another process is training"));
