@@ -35,6 +35,6 @@ before=$(find "$run" -type f -exec cksum {} + | sort)
 status=0
 ./dev run train "$recipe" --out "$run" --set train.stepz=1 </dev/null 2>"$folder/error.txt" || status=$?
 ((status == 2)) || fail "an unknown key ended with status $status: $(cat "$folder/error.txt")"
-grep -q 'train.steps' "$folder/error.txt" || fail "an unknown key is answered without the nearest known one: $(cat "$folder/error.txt")"
+grep -q "did you mean 'steps'" "$folder/error.txt" || fail "an unknown key is answered without the nearest known one: $(cat "$folder/error.txt")"
 [[ $before == "$(find "$run" -type f -exec cksum {} + | sort)" ]] || fail "a refused command changed the run"
 echo "main job: trained, resumed, sampled, inspected"

@@ -177,7 +177,7 @@ TEST_F(Train, RefusesImpossibleSizes) {
 }
 
 TEST_F(Train, RefusesUnknownKeysAndNamesTheNearest) {
-  expect_refused(command("run", {"train.stepz=3"}), "train.steps");
+  expect_refused(command("run", {"train.stepz=3"}), "did you mean 'steps'?");
   expect_refused(command("run", {"train.steps=many"}), "train.steps");
   expect_refused(command("run", {"train.steps=0"}), "train.steps");
   expect_refused({"train", (folder_ / "missing.toml").string()}, "missing.toml");
