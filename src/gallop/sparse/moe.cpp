@@ -2,15 +2,23 @@
 
 #include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 
 namespace gallop::sparse {
 
+namespace {
+
+constexpr int64_t kMostExperts = 1 << 20;
+
+}  // namespace
+
 void MoeSettings::fields(config::Visitor& v) {
   v.field("setting", setting, "short for experts and active: \"k-in-E\", for example \"4-in-32\"");
-  v.field("experts", experts, "candidates E a token chooses from", config::between(1, 1 << 20));
+  v.field("experts", experts, "candidates E a token chooses from",
+          config::between(1, kMostExperts));
   v.field("active", active,
           "experts k a token uses on average; fractional where the selection allows it",
           config::positive());
@@ -24,38 +32,55 @@ void MoeSettings::fields(config::Visitor& v) {
   v.table("losses", losses, "losses that read the routing");
 }
 
-void MoeSettings::validate() const { sizes(1 << 20); }
+void MoeSettings::validate() const { candidates(); }
 
-MoeSettings::Sizes MoeSettings::sizes(int64_t D) const {
-  Sizes sizes{.experts = experts, .hidden = 0, .active = active};
-  if (!setting.empty()) {
-    const size_t middle = setting.find("-in-");
-    const char* end = setting.data() + setting.size();
-    bool ok = middle != std::string::npos;
-    if (ok) {
-      const char* k_end = setting.data() + middle;
-      ok = std::from_chars(setting.data(), k_end, sizes.active).ptr == k_end &&
-           std::from_chars(k_end + 4, end, sizes.experts).ptr == end && sizes.active > 0 &&
-           sizes.experts > 0;
+namespace {
+
+// The number that is all of `text`, or an empty optional.
+template <class Number>
+std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+MoeSettings::Candidates parse_setting(const std::string& setting) {
+  const size_t middle = setting.find("-in-");
+  if (middle != std::string::npos) {
+    const auto active = number<double>(setting.substr(0, middle));
+    const auto experts = number<int64_t>(setting.substr(middle + 4));
+    if (active && *active > 0 && experts && *experts > 0 && *experts <= kMostExperts) {
+      return {.experts = *experts, .active = *active};
     }
-    require(ok, "mlp.setting = \"", setting,
-            "\" is not of the form \"k-in-E\", for example \"4-in-32\"");
   }
-  require(sizes.active <= static_cast<double>(sizes.experts), "mlp: ", sizes.active,
-          " active experts of ", sizes.experts, ": a token cannot use more experts than there are");
-  const int64_t parts = split.value_or(static_cast<int64_t>(std::ceil(sizes.active)));
-  require(hidden || (4 * D) % parts == 0, "mlp: the hidden width 4*", D,
-          " is not divisible by the split ", parts, "; give mlp.hidden or another mlp.split");
-  sizes.hidden = hidden.value_or(4 * D / parts);
-  return sizes;
+  fail("mlp.setting = \"", setting, "\" is not of the form \"k-in-E\", for example \"4-in-32\"");
+}
+
+}  // namespace
+
+MoeSettings::Candidates MoeSettings::candidates() const {
+  const Candidates found =
+      setting.empty() ? Candidates{.experts = experts, .active = active} : parse_setting(setting);
+  require(found.active <= static_cast<double>(found.experts), "mlp: ", found.active,
+          " active experts of ", found.experts, ": a token cannot use more experts than there are");
+  return found;
+}
+
+int64_t MoeSettings::hidden_of(int64_t D) const {
+  if (hidden) return *hidden;
+  const int64_t parts = split.value_or(static_cast<int64_t>(std::ceil(candidates().active)));
+  require((4 * D) % parts == 0, "mlp: the hidden width 4*", D, " is not divisible by the split ",
+          parts, "; give mlp.hidden or another mlp.split");
+  return 4 * D / parts;
 }
 
 Moe::Moe(const MoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
-      active_(settings.sizes(args.D).active),
+      active_(settings.candidates().active),
       losses_(make_losses(settings.losses, {.layers = args.layers})),
       gate_(config::make<Gate>(settings.gate, {})) {
-  const auto [E, H, k] = settings.sizes(args.D);
+  const auto [E, k] = settings.candidates();
   bool head = false;
   for (const auto& loss : losses_) head = head || loss->needs_head();
   router_ = config::make<Router>(
@@ -63,9 +88,11 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
       {.parent = this, .D = args.D, .experts = E, .target_width = head ? args.target_width : 0});
   selection_ = config::make<Selection>(
       settings.selection, {.parent = this, .experts = E, .tokens = args.tokens, .active = k});
-  experts_ =
-      config::make<Experts>(settings.kind_of_experts,
-                            {.parent = this, .D = args.D, .experts = E, .hidden = H, .active = k});
+  experts_ = config::make<Experts>(settings.kind_of_experts, {.parent = this,
+                                                              .D = args.D,
+                                                              .experts = E,
+                                                              .hidden = settings.hidden_of(args.D),
+                                                              .active = k});
 }
 
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {

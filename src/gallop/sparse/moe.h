@@ -28,12 +28,15 @@ struct MoeSettings : config::Fields<MoeSettings> {
   void fields(config::Visitor& v) override;
   void validate() const override;
 
-  struct Sizes {
-    int64_t experts, hidden;
+  struct Candidates {
+    int64_t experts;
     double active;
   };
-  /// E, H and k after `setting` and `split` are applied; throws Error on impossible ones.
-  Sizes sizes(int64_t D) const;
+  /// E and k after `setting` is applied; throws Error on impossible ones.
+  Candidates candidates() const;
+  /// H, the width of one expert in a model of width D; throws Error where the split does not
+  /// divide.
+  int64_t hidden_of(int64_t D) const;
 };
 
 /// The usual sparse layer: router -> gate -> selection -> assignment -> experts -> combine. Named
