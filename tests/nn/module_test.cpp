@@ -1,0 +1,107 @@
+#include "gallop/nn/module.h"
+
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "gallop/base/error.h"
+#include "gallop/base/random.h"
+#include "gallop/nn/linear.h"
+#include "tests/support/tensors.h"
+
+namespace gallop::nn {
+namespace {
+
+// root { scale, encoder { first (Linear), "" { shift } } }
+struct Encoder : Module {
+  explicit Encoder(Module& parent) : Module(parent, "encoder"), first(*this, "first", 4, 6) {}
+  Linear first;
+};
+struct Unnamed : Module {
+  explicit Unnamed(Module& parent)
+      : Module(parent, ""), shift(*this, "shift", {3}, Init::zeros()) {}
+  Parameter shift;
+};
+struct Root : Module {
+  Parameter scale{*this, "scale", {2, 3}, Init::constant(0.5), {.buffer = true}};
+  Encoder encoder{*this};
+  Unnamed unnamed{encoder};
+};
+
+std::vector<std::string> names_of(const Module& module) {
+  std::vector<std::string> names;
+  for (const Parameter* parameter : module.parameters()) names.push_back(parameter->name());
+  return names;
+}
+
+TEST(Module, NamesParametersByTheirPath) {
+  const Root root;
+  EXPECT_EQ(names_of(root), (std::vector<std::string>{"scale", "encoder.first.weight",
+                                                      "encoder.first.bias", "encoder.shift"}));
+  EXPECT_EQ(root.encoder.name(), "encoder");
+  EXPECT_EQ(root.find_parameter("encoder.first.bias")->shape(), std::vector<int64_t>{6});
+  EXPECT_EQ(root.find_parameter("encoder.first"), nullptr);
+}
+
+TEST(Module, CountsBeforeAnythingIsAllocated) {
+  const Root root;
+  EXPECT_EQ(root.encoder.first.weight().numel(), 24);
+  EXPECT_FALSE((*root.encoder.first.weight()).defined());
+}
+
+TEST(Module, MaterialisesInTheTypeAskedForAndMarksWhatIsTrained) {
+  Root root;
+  root.materialize(/*seed=*/3, {.dtype = at::kDouble});
+  EXPECT_EQ((*root.scale).scalar_type(), at::kDouble);
+  EXPECT_TRUE((*root.scale).eq(0.5).all().item<bool>());
+  EXPECT_FALSE((*root.scale).requires_grad());  // a buffer
+  EXPECT_TRUE((*root.encoder.first.weight()).requires_grad());
+  root.materialize(/*seed=*/3, {}, /*gradients=*/false);
+  EXPECT_FALSE((*root.encoder.first.weight()).requires_grad());
+}
+
+// Arms of a study share the weights whose names they share, whatever else their models hold.
+TEST(Module, InitialWeightsDependOnSeedAndNameOnly) {
+  Root one, two, other;
+  one.materialize(7);
+  two.materialize(7);
+  other.materialize(8);
+  Module small;
+  Linear alone(small, "encoder.first", 4, 6);
+  small.materialize(7);
+  const at::Tensor value = *one.encoder.first.weight();
+  EXPECT_TRUE(value.equal(*two.encoder.first.weight()));
+  EXPECT_TRUE(value.equal(*alone.weight()));
+  EXPECT_FALSE(value.equal(*other.encoder.first.weight()));
+}
+
+TEST(Module, TheSameSeedGivesTheSameWeightsInFloat64) {
+  Root narrow, wide;
+  narrow.materialize(7);
+  wide.materialize(7, {.dtype = at::kDouble});
+  EXPECT_TRUE(
+      (*wide.encoder.first.weight()).equal((*narrow.encoder.first.weight()).to(at::kDouble)));
+}
+
+// Moments of 40,000 numbers; five deviations of the mean of normal numbers are 0.025.
+TEST(Module, RandomInitsHaveTheirMoments) {
+  Module root;
+  Parameter xavier(root, "xavier", {100, 400}, Init::xavier_uniform(400, 100));
+  Parameter normal(root, "normal", {100, 400}, Init::normal(0.02));
+  root.materialize(0);
+  const double bound = std::sqrt(6.0 / 500);
+  EXPECT_LE((*xavier).abs().max().item<double>(), bound);
+  EXPECT_NEAR((*xavier).std().item<double>(), bound / std::sqrt(3.0), 0.01 * bound);
+  EXPECT_NEAR((*xavier).mean().item<double>(), 0, 0.025 * bound);
+  EXPECT_NEAR((*normal).std().item<double>(), 0.02, 0.0004);
+  EXPECT_NEAR((*normal).mean().item<double>(), 0, 0.0005);
+}
+
+TEST(Module, RefusesAValueOfAnotherShape) {
+  Root root;
+  EXPECT_THROW(root.scale.set_value(at::zeros({3, 2})), Error);
+}
+
+}  // namespace
+}  // namespace gallop::nn

@@ -1,0 +1,81 @@
+#include "gallop/ops/topk_mask.h"
+
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "gallop/base/error.h"
+#include "tests/support/tensors.h"
+
+namespace gallop::ops {
+namespace {
+
+using testing::random_normal;
+using testing::tensor_of;
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+using TopKFunction = TopK (*)(const at::Tensor&, int64_t);
+
+class TopKMask : public ::testing::TestWithParam<TopKFunction> {
+ protected:
+  // The kept columns of a row as 0 and 1, and the worst of them.
+  static void expect(const std::vector<float>& row, int64_t K, const std::vector<float>& mask,
+                     int64_t last) {
+    const at::Tensor key = tensor_of(row).unsqueeze(0);
+    const TopK top = GetParam()(key, K);
+    EXPECT_TRUE(top.mask_RN[0].equal(tensor_of(mask).to(at::kBool))) << "K = " << K;
+    EXPECT_EQ(top.last_R[0].item<int64_t>(), last) << "K = " << K;
+  }
+};
+
+TEST_P(TopKMask, KeepsTheLargest) {
+  expect({1, 5, 3, 4}, 1, {0, 1, 0, 0}, 1);
+  expect({1, 5, 3, 4}, 3, {0, 1, 1, 1}, 2);
+  expect({1, 5, 3, 4}, 4, {1, 1, 1, 1}, 0);
+}
+
+TEST_P(TopKMask, BreaksTiesByTheIndex) {
+  expect({2, 7, 2, 2}, 3, {1, 1, 1, 0}, 2);
+  expect({-0.0f, 0.0f, -0.0f}, 2, {1, 1, 0}, 1);
+  expect({1, 1, 1, 1}, 2, {1, 1, 0, 0}, 1);
+}
+
+TEST_P(TopKMask, RanksInfinitiesAndPutsNaNLast) {
+  expect({kNaN, 1, kInfinity, -kInfinity}, 2, {0, 1, 1, 0}, 1);
+  expect({kNaN, kNaN, 3}, 1, {0, 0, 1}, 2);
+}
+
+TEST_P(TopKMask, KeepsNothingForZero) {
+  const TopK top = GetParam()(random_normal({3, 5}, "zero"), 0);
+  EXPECT_FALSE(top.mask_RN.any().item<bool>());
+  EXPECT_EQ(top.mask_RN.sizes(), at::IntArrayRef({3, 5}));
+  EXPECT_FALSE(top.last_R.defined());
+}
+
+TEST_P(TopKMask, RefusesAnImpossibleK) {
+  EXPECT_THROW(GetParam()(random_normal({3, 5}, "key"), 6), Error);
+  EXPECT_THROW(GetParam()(random_normal({3, 5}, "key"), -1), Error);
+  EXPECT_THROW(GetParam()(random_normal({5}, "key"), 1), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TopKMask, ::testing::Values(&topk_mask, &topk_mask_reference),
+                         [](const auto& info) { return info.index == 0 ? "fused" : "reference"; });
+
+TEST(TopKMask, BothFormsAgreeOnRandomRowsWithTies) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    // Quarters, so that many are equal; transposed, so that rows are not contiguous.
+    const at::Tensor key = random_normal({301, 7}, "agree").mul(4).round().div(4).t().to(type);
+    for (const int64_t K : {1, 60, 150, 301}) {
+      const TopK fused = topk_mask(key, K), reference = topk_mask_reference(key, K);
+      EXPECT_TRUE(fused.mask_RN.equal(reference.mask_RN)) << K;
+      EXPECT_TRUE(fused.last_R.equal(reference.last_R)) << K;
+      EXPECT_TRUE(fused.mask_RN.sum(1).eq(K).all().item<bool>()) << K;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gallop::ops

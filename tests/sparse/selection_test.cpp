@@ -1,0 +1,221 @@
+#include "gallop/sparse/selection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "gallop/base/error.h"
+#include "gallop/sparse/gate.h"
+#include "gallop/sparse/pooled_selection.h"
+#include "tests/support/fixture.h"
+#include "tests/support/tensors.h"
+#include "tests/support/weights.h"
+
+namespace gallop::sparse {
+namespace {
+
+using testing::Fixture;
+using ::testing::HasSubstr;
+using testing::random_normal;
+using testing::tensor_of;
+
+const char* const kStrategies[] = {"token", "expert", "bl", "be", "le", "race"};
+const char* const kGates[] = {"identity", "sigmoid", "softmax"};
+
+// A selection with its parent, built for logits [B, L, E].
+class Selector {
+ public:
+  Selector(const std::string& settings, at::IntArrayRef shape_BLE, double active)
+      : selection_(testing::make<Selection>(settings, {.parent = &parent_,
+                                                       .experts = shape_BLE[2],
+                                                       .tokens = shape_BLE[1],
+                                                       .active = active})) {
+    parent_.materialize(/*seed=*/0);
+  }
+  Selected select(const Scores& scores, bool training = true) const {
+    return selection_->select(scores, {.training = training});
+  }
+  /// The kept pairs of raw logits.
+  at::Tensor mask(const at::Tensor& logits_BLE, bool training = true) const {
+    return select({logits_BLE, logits_BLE, logits_BLE}, training).mask_BLE;
+  }
+  Selection& operator*() const { return *selection_; }
+
+ private:
+  nn::Module parent_;
+  std::unique_ptr<Selection> selection_;
+};
+
+Selector strategy(const std::string& name, const at::Tensor& logits_BLE, double active) {
+  return {"kind = \"" + name + "\"", logits_BLE.sizes(), active};
+}
+
+Scores scores_of(const std::string& gate, const at::Tensor& logits_BLE) {
+  return testing::make<Gate>("kind = \"" + gate + "\"", {})->scores(logits_BLE);
+}
+
+class SelectionFixture : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SelectionFixture, KeepsThePairsOfTheReference) {
+  const Fixture fixture(std::string("routing/selection_") + GetParam());
+  const double active = fixture.config().at("k").as_double();
+  for (const std::string strategy_name : kStrategies) {
+    for (const std::string gate : kGates) {
+      const std::string name = strategy_name + "." + gate, out = "out." + name + ".";
+      if (!fixture.has(out + "mask")) continue;  // some gates stand for one strategy only
+      const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
+      const Scores scores = scores_of(gate, logits);
+      const Selected selected = strategy(strategy_name, logits, active).select(scores);
+      const Assignment pairs = make_assignment(selected.mask_BLE, scores.gate_BLE);
+
+      fixture.expect_close(selected.mask_BLE, out + "mask");
+      fixture.expect_close(selected.kappa, out + "kappa");
+      fixture.expect_close(pairs.offsets, out + "offsets");
+      fixture.expect_close(pairs.tokens, out + "tokens");
+      fixture.expect_close(pairs.weights, out + "csr_weights");
+      fixture.expect_close(pairs.loads(), out + "loads");
+      const at::Tensor weight = scores.gate_BLE.mul(selected.mask_BLE);
+      fixture.expect_close(weight, out + "weight");
+      if (!fixture.has("grad." + name + ".logits")) continue;
+      weight.mul(fixture.in("cotangent")).sum().backward();
+      fixture.expect_close(logits.grad(), "grad." + name + ".logits");
+    }
+  }
+  fixture.expect_all_checked();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SelectionFixture,
+                         ::testing::Values("basic", "odd", "fractional", "all", "e1", "b1", "l1",
+                                           "b1l1", "larger", "negative", "ties", "all_equal",
+                                           "signed_zero", "hand_k1", "hand_k1p5", "hand_starved"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// Point 1 of the verification list of Expert Race: the reductions.
+TEST(Selection, AllStrategiesKeepTheSameNumberOfPairs) {
+  const at::Tensor logits = random_normal({3, 8, 4}, "pairs");  // every K is an integer for k = 2
+  for (const char* name : kStrategies) {
+    EXPECT_EQ(strategy(name, logits, 2).mask(logits).sum().item<int64_t>(), 3 * 8 * 2) << name;
+  }
+}
+
+TEST(Selection, EverythingIsKeptWhenAllExpertsAreActive) {
+  const at::Tensor logits = random_normal({2, 4, 4}, "all");
+  for (const char* name : kStrategies) {
+    EXPECT_TRUE(strategy(name, logits, 4).mask(logits).all().item<bool>()) << name;
+  }
+}
+
+TEST(Selection, RaceOfOneTokenIsTokenChoice) {
+  const at::Tensor logits = random_normal({1, 1, 8}, "token");
+  EXPECT_TRUE(
+      strategy("race", logits, 3).mask(logits).equal(strategy("token", logits, 3).mask(logits)));
+}
+
+TEST(Selection, RaceOfOneSampleIsLeChoice) {
+  const at::Tensor logits = random_normal({1, 6, 8}, "le");
+  EXPECT_TRUE(
+      strategy("race", logits, 2).mask(logits).equal(strategy("le", logits, 2).mask(logits)));
+}
+
+TEST(Selection, RaceOfOneTokenASampleIsBeChoice) {
+  const at::Tensor logits = random_normal({5, 1, 8}, "be");
+  EXPECT_TRUE(
+      strategy("race", logits, 2).mask(logits).equal(strategy("be", logits, 2).mask(logits)));
+}
+
+// Point 2: a constant a token changes the race, not the order inside a token.
+TEST(Selection, OffsetsOfTokensMatterToTheRaceOnly) {
+  const at::Tensor logits = random_normal({2, 6, 8}, "logits");
+  const at::Tensor shifted = logits.add(random_normal({2, 6, 1}, "offset"));
+  const Selector race = strategy("race", logits, 2), token = strategy("token", logits, 2);
+  EXPECT_FALSE(race.mask(logits).equal(race.mask(shifted)));
+  EXPECT_TRUE(token.mask(logits).equal(token.mask(shifted)));
+  testing::expect_close(scores_of("softmax", shifted).gate_BLE,
+                        scores_of("softmax", logits).gate_BLE, 0, 1e-6, "softmax");
+  EXPECT_TRUE(race.select(scores_of("softmax", logits))
+                  .mask_BLE.equal(race.select(scores_of("softmax", shifted)).mask_BLE));
+}
+
+// Point 7, for the selection alone: which kinds see the other samples of a batch.
+TEST(Selection, PoolsSayWhatCompetes) {
+  const at::Tensor logits = random_normal({4, 6, 8}, "pools");
+  for (const char* name : kStrategies) {
+    const Selector selector = strategy(name, logits, 2);
+    const at::Tensor alone = selector.mask(logits.narrow(0, 0, 1));
+    const bool same = alone.equal(selector.mask(logits).narrow(0, 0, 1));
+    EXPECT_EQ(same, !(*selector).pools().samples) << name;
+  }
+}
+
+TEST(Selection, ThresholdDoesNotSeeTheRestOfTheBatch) {
+  const at::Tensor logits = random_normal({4, 6, 8}, "pools");
+  for (const char* name : {"race", "bl", "be"}) {
+    const Selector selector(std::string("kind = \"") + name + "\"\ninitial = 0.25", logits.sizes(),
+                            2);
+    const at::Tensor mask = selector.mask(logits, /*training=*/false);
+    EXPECT_TRUE(mask.equal(logits.ge(0.25))) << name;
+    const Selected alone =
+        selector.select({logits[1].unsqueeze(0), logits[1].unsqueeze(0), logits[1].unsqueeze(0)},
+                        /*training=*/false);
+    EXPECT_TRUE(alone.mask_BLE.equal(mask.narrow(0, 1, 1))) << name;
+    EXPECT_FALSE(alone.kappa.defined()) << name;
+    EXPECT_TRUE(alone.pending.empty()) << name;
+  }
+}
+
+TEST(Selection, TopKAtInferenceIsAnOption) {
+  const at::Tensor logits = random_normal({2, 6, 8}, "top-k");
+  const Selector selector("kind = \"race\"\ninference = \"top-k\"", logits.sizes(), 2);
+  EXPECT_TRUE(selector.mask(logits, false).equal(selector.mask(logits, true)));
+  EXPECT_TRUE(selector.select({logits, logits, logits}, false).pending.empty());
+}
+
+TEST(Selection, AThresholdThatWasNeverSetIsAnError) {
+  const at::Tensor logits = random_normal({2, 6, 8}, "unset");
+  try {
+    strategy("race", logits, 2).mask(logits, /*training=*/false);
+    FAIL() << "a NaN threshold was used";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("router.threshold is not set"));
+    EXPECT_THAT(error.what(), HasSubstr("gallop calibrate"));
+  }
+}
+
+TEST(Selection, KeptOfPoolRoundsDownButNotBelowAnInteger) {
+  EXPECT_EQ(kept_of_pool(2, 12, 4), 6);
+  EXPECT_EQ(kept_of_pool(3, 7, 8), 2);
+  EXPECT_EQ(kept_of_pool(1, 3, 4), 0);
+  EXPECT_EQ(kept_of_pool(1.1, 80, 8), 11);  // 1.1 * 80 is 88.00000000000001, 1.1 * 10 is 11
+  EXPECT_EQ(kept_of_pool(0.7, 10, 1), 7);   // 0.7 * 10 is 6.999...
+}
+
+TEST(Selection, OnlyKindsWithAThresholdCanBeCalibrated) {
+  const at::Tensor logits = random_normal({2, 6, 8}, "calibrate");
+  EXPECT_THROW((*strategy("token", logits, 2)).exact_threshold(logits), Error);
+}
+
+// 1..12 in one pool, k/E = 1/2: six values are kept, the least of them is 7.
+TEST(Selection, ExactThresholdIsTheQuantileOfEachPool) {
+  const at::Tensor scores =
+      tensor_of({12, 1, 3, 10, 5, 8, 7, 6, 9, 4, 11, 2}).reshape({3, 2, 2});  // N, L, E
+  const Selector race = strategy("race", scores, 1);
+  EXPECT_EQ((*race).exact_threshold(scores).item<float>(), 7);
+  EXPECT_EQ((*race).exact_threshold(scores).dim(), 0);
+  // Expert 0: 12 3 5 7 9 11; expert 1: 1 10 8 6 4 2; three of each are kept.
+  EXPECT_TRUE((*strategy("bl", scores, 1)).exact_threshold(scores).equal(tensor_of({9, 6})));
+  // Position 0: 12 1 5 8 9 4; position 1: 3 10 7 6 11 2.
+  EXPECT_TRUE((*strategy("be", scores, 1)).exact_threshold(scores).equal(tensor_of({8, 7})));
+}
+
+TEST(Selection, UnknownKindNamesTheNearest) {
+  try {
+    testing::component("selection", "kind = \"rice\"");
+    FAIL() << "an unknown selection was accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("race"));
+  }
+}
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,77 @@
+#include "gallop/sparse/statistics.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/fixture.h"
+#include "tests/support/tensors.h"
+
+namespace gallop::sparse {
+namespace {
+
+using testing::Fixture;
+using testing::tensor_of;
+
+TEST(Statistics, CombinationUsageMatchesTheReference) {
+  const Fixture fixture("routing/combination_usage");
+  for (const char* name : {"no_pairs", "random_a", "random_b", "uniform_E16", "uniform_E8"}) {
+    const double percent = combination_usage(fixture.in(std::string(name) + ".mask"));
+    fixture.expect_close(at::zeros({}, at::TensorOptions(at::kDouble)) + percent,
+                         std::string("out.") + name + ".percent");
+  }
+  fixture.expect_all_checked();
+}
+
+TEST(Statistics, MaxViolationIsTheExcessOverTheMean) {
+  EXPECT_EQ(max_violation(tensor_of({2, 2, 2, 2})), 0);
+  EXPECT_EQ(max_violation(tensor_of({8, 0, 0, 0})), 3);  // (8 - 2) / 2
+  EXPECT_TRUE(std::isnan(max_violation(tensor_of({0, 0}))));
+}
+
+RoutingRecord record_of(const std::vector<float>& mask, at::IntArrayRef shape_BLE) {
+  RoutingRecord record;
+  record.mask_BLE = tensor_of(mask).reshape(shape_BLE).to(at::kBool);
+  record.assignment = make_assignment(record.mask_BLE, record.mask_BLE.to(at::kFloat));
+  return record;
+}
+
+// Two layers: both pairs on the first of four tokens; one pair a token on alternating experts.
+std::vector<RoutingRecord> two_layers() {
+  std::vector<RoutingRecord> records;
+  records.push_back(record_of({1, 1, 0, 0, 0, 0, 0, 0}, {1, 4, 2}));
+  records.push_back(record_of({1, 0, 0, 1, 1, 0, 1, 0}, {2, 2, 2}));
+  return records;
+}
+
+// Point 10 of the verification list of Expert Race: what a run watches.
+TEST(Statistics, AreAveragedOverTheLayers) {
+  const RoutingStatistics statistics = statistics_of(two_layers());
+  EXPECT_DOUBLE_EQ(statistics.experts_per_token, (0.5 + 1.0) / 2);
+  EXPECT_DOUBLE_EQ(statistics.max_violation, (0.0 + 0.5) / 2);  // loads 1, 1 and 3, 1
+  EXPECT_DOUBLE_EQ(statistics.starved, (0.75 + 0.0) / 2);
+}
+
+// Loads 1, 1 and 3, 1 of the first forward, 4, 0 in both layers of the second: 5, 1 and 7, 1.
+TEST(Statistics, OfSeveralForwardsComeFromTheirSums) {
+  RoutingTotals totals;
+  totals.add(two_layers());
+  std::vector<RoutingRecord> more;
+  for (int layer = 0; layer < 2; ++layer) {
+    more.push_back(record_of({1, 0, 1, 0, 1, 0, 1, 0}, {1, 4, 2}));
+  }
+  totals.add(more);
+  const RoutingStatistics statistics = totals.statistics();
+  EXPECT_DOUBLE_EQ(statistics.experts_per_token, (6.0 / 8 + 8.0 / 8) / 2);
+  EXPECT_DOUBLE_EQ(statistics.max_violation, (2.0 / 3 + 3.0 / 4) / 2);
+  EXPECT_DOUBLE_EQ(statistics.starved, (3.0 / 8 + 0.0) / 2);
+}
+
+TEST(Statistics, OfADenseModelAreZero) {
+  const RoutingStatistics statistics = statistics_of({});
+  EXPECT_EQ(statistics.experts_per_token, 0);
+  EXPECT_EQ(statistics.starved, 0);
+}
+
+}  // namespace
+}  // namespace gallop::sparse
