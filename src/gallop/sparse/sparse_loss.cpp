@@ -1,5 +1,7 @@
 #include "gallop/sparse/sparse_loss.h"
 
+#include <algorithm>
+
 #include "gallop/config/registry.h"
 
 namespace gallop::sparse {
@@ -20,6 +22,24 @@ std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& c
     if (loss->weight() != 0) losses.push_back(std::move(loss));
   }
   return losses;
+}
+
+std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
+                                    const at::Tensor& target_BLH) {
+  std::vector<LossTotal> totals;
+  for (const RoutingRecord& record : records) {
+    for (const auto& loss : *record.losses) {
+      const at::Tensor value = loss->value(record, target_BLH);
+      const auto same = [&](const LossTotal& total) { return total.kind == loss->kind(); };
+      const auto found = std::find_if(totals.begin(), totals.end(), same);
+      if (found == totals.end()) {
+        totals.push_back({.kind = loss->kind(), .value = value, .weight = loss->weight()});
+      } else {
+        found->value = found->value.add(value);
+      }
+    }
+  }
+  return totals;
 }
 
 }  // namespace gallop::sparse

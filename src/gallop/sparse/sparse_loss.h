@@ -38,4 +38,15 @@ struct SparseLossesConfig : config::Fields<SparseLossesConfig> {
 std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& config,
                                                      const SparseLoss::Args& args);
 
+/// The sum over the layers of one kind.
+struct LossTotal {
+  std::string kind;
+  at::Tensor value;
+  double weight = 0;
+};
+
+/// The losses of a training forward, one a kind, in the order in which layers name them.
+std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
+                                    const at::Tensor& target_BLH);
+
 }  // namespace gallop::sparse

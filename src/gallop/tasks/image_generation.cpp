@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <map>
 
 #include "gallop/base/error.h"
 #include "gallop/base/random.h"
@@ -34,24 +33,6 @@ at::Tensor labels_of(const std::vector<int64_t>& labels) {
 }
 
 at::Device device_of(const models::Model& model) { return (*model.parameters().at(0))->device(); }
-
-/// Adds the sparse losses of a forward, one a kind, in the order in which layers name them.
-void add_sparse_losses(const std::vector<sparse::RoutingRecord>& routing,
-                       const at::Tensor& target_BLH, std::vector<NamedLoss>& losses) {
-  std::map<std::string, size_t> position;
-  for (const sparse::RoutingRecord& record : routing) {
-    for (const auto& loss : *record.losses) {
-      const at::Tensor value = loss->value(record, target_BLH);
-      const auto [found, added] = position.try_emplace(loss->kind(), losses.size());
-      if (added) {
-        losses.push_back({.name = loss->kind(), .value = value, .weight = loss->weight()});
-      } else {
-        NamedLoss& total = losses[found->second];
-        total.value = total.value.add(value);
-      }
-    }
-  }
-}
 
 const config::Register<Task, ImageGenerationSettings> registered{
     "image-generation", "images or latents from noise, with or without class labels",
@@ -185,8 +166,10 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   result.losses.push_back({.name = "main", .value = losses.main_B.mean()});
   for (const auto& [name, value_B] : losses.parts)
     result.parts.emplace_back(name, value_B.detach().mean());
-  if (!result.routing.empty())
-    add_sparse_losses(result.routing, model.to_tokens(inputs.noised.target_BCHW), result.losses);
+  if (result.routing.empty()) return result;
+  for (auto& [kind, value, weight] :
+       sparse::total_losses(result.routing, model.to_tokens(inputs.noised.target_BCHW)))
+    result.losses.push_back({.name = kind, .value = value, .weight = weight});
   return result;
 }
 

@@ -1,0 +1,112 @@
+// gallop forward: one forward (and backward) from files to a file, and against expected values.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gallop/base/error.h"
+#include "gallop/command.h"
+#include "gallop/config/describe.h"
+#include "gallop/config/registry.h"
+#include "gallop/inspection/comparison.h"
+#include "gallop/inspection/forward.h"
+#include "gallop/nn/tensor_io.h"
+#include "gallop/options.h"
+#include "gallop/tasks/task.h"
+#include "gallop/training/recipe.h"
+
+namespace gallop {
+namespace {
+
+struct ForwardCommand {
+  std::string recipe, weights, inputs, outputs;
+  std::vector<std::string> overrides;
+  inspection::ForwardOptions options;
+  bool check = false;
+  std::optional<double> rtol, atol;
+};
+
+// The sizes that [model] states itself; none unless it states all, and then the data are asked.
+std::optional<data::DatasetInfo> stated_sizes(config::Component& model) {
+  std::map<std::string, int64_t> stated;
+  for (const config::FieldInfo& field : config::describe(model.settings())) {
+    if (field.type == "integer" && !field.value.empty()) {
+      stated[field.key] = std::stoll(field.value);
+    }
+  }
+  for (const char* key : {"channels", "image", "classes"}) {
+    if (!stated.contains(key)) return std::nullopt;
+  }
+  return data::DatasetInfo{.channels = stated["channels"],
+                           .height = stated["image"],
+                           .width = stated["image"],
+                           .classes = stated["classes"]};
+}
+
+std::unique_ptr<models::Model> make_model(training::Recipe& recipe) {
+  const auto task = config::make<tasks::Task>(
+      recipe.task,
+      {.data = recipe.data, .model = recipe.model, .info = stated_sizes(recipe.model)});
+  return task->make_model();
+}
+
+void forward(const ForwardCommand& command) {
+  require(!command.outputs.empty() || command.check,
+          "forward needs --outputs FILE, --check, or both: otherwise its results go nowhere");
+  const inspection::ForwardCase forward_case = inspection::read_forward_case(
+      command.weights, command.inputs.empty() ? command.weights : command.inputs);
+  const auto tolerance = [&](const char* name, const std::optional<double>& option,
+                             const std::optional<double>& stored) {
+    require(!command.check || option || stored, "--check needs --", name,
+            ": the metadata of the inputs state none");
+    return option.value_or(stored.value_or(0));
+  };
+  const double rtol = tolerance("rtol", command.rtol, forward_case.rtol);
+  const double atol = tolerance("atol", command.atol, forward_case.atol);
+
+  training::Recipe recipe = training::load_recipe(command.recipe, command.overrides);
+  const auto model = make_model(recipe);
+  model->materialize(static_cast<uint64_t>(recipe.seed), {}, command.options.gradients);
+  const auto results = inspection::run_forward(*model, forward_case, command.options);
+  if (!command.outputs.empty()) nn::save_tensors(command.outputs, results);
+  if (!command.check) return;
+  const inspection::ComparisonReport report =
+      inspection::compare_all(results, forward_case.expected, rtol, atol);
+  std::fputs(report.text().c_str(), stdout);
+  if (!report.passed()) throw Exit{1};
+}
+
+const Command registered{[](CLI::App& app) {
+  const auto command = std::make_shared<ForwardCommand>();
+  CLI::App* sub = app.add_subcommand(
+      "forward", "run the model of a recipe once, from weights and inputs in files to a file");
+  sub->add_option("recipe", command->recipe,
+                  "recipe in TOML; with model.channels, .image and .classes it needs no data")
+      ->required();
+  sub->add_option("--weights", command->weights,
+                  "safetensors, by parameter name, with or without the prefix \"weight.\"")
+      ->required();
+  sub->add_option("--inputs", command->inputs,
+                  "safetensors with x, t, y, and for a loss target or cotangent, with or without "
+                  "the prefix \"in.\"; default: the file of the weights");
+  sub->add_option("--outputs", command->outputs, "safetensors file to write the results to");
+  sub->add_flag("--train", command->options.training,
+                "route as in training; with a target, add the sparse losses");
+  sub->add_flag("--gradients", command->options.gradients,
+                "of the loss to x, to t if it is no integer, and to every trained parameter");
+  sub->add_flag("--blocks", command->options.blocks, "write the values inside the model, too");
+  sub->add_flag("--check", command->check,
+                "compare with the out.* and grad.* of the inputs; status 1 if one differs");
+  sub->add_option("--rtol", command->rtol, "relative tolerance; default: of the file's metadata")
+      ->check(CLI::NonNegativeNumber);
+  sub->add_option("--atol", command->atol, "absolute tolerance; default: of the file's metadata")
+      ->check(CLI::NonNegativeNumber);
+  add_overrides(*sub, command->overrides);
+  sub->callback([command] { forward(*command); });
+}};
+
+}  // namespace
+}  // namespace gallop
