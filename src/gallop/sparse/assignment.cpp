@@ -1,10 +1,15 @@
 #include "gallop/sparse/assignment.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
 namespace gallop::sparse {
 
 at::Tensor Assignment::loads() const { return offsets.diff(); }
+
+at::Tensor Assignment::expert_of_pairs() const {
+  return at::arange(experts()).repeat_interleave(loads()).to(tokens.device());
+}
 
 Assignment make_assignment(const at::Tensor& mask_BLE, const at::Tensor& gate_BLE) {
   const int64_t E = mask_BLE.size(-1);

@@ -15,6 +15,8 @@ struct Assignment {
   int64_t pairs() const { return tokens.size(0); }
   /// Tokens of each expert, [E] int64 on the CPU.
   at::Tensor loads() const;
+  /// The expert of each pair, [P] int64 on the device of the tokens.
+  at::Tensor expert_of_pairs() const;
 };
 
 /// The pairs where mask_BLE (bool) is set, weighted by gate_BLE at those pairs. Gradient reaches

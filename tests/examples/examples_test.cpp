@@ -1,0 +1,44 @@
+// The examples of docs/components.md: compiled here, and used as a recipe would.
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include "gallop/nn/feed_forward.h"
+#include "gallop/sparse/gate.h"
+#include "gallop/sparse/routing_record.h"
+#include "tests/support/fixture.h"
+#include "tests/support/tensors.h"
+#include "tests/support/weights.h"
+
+namespace gallop::sparse {
+namespace {
+
+using testing::random_normal;
+
+// The three parts together, against their definition written as one line.
+TEST(Examples, GateSelectionAndExpertsWorkInALayer) {
+  nn::Module root;
+  const auto layer = testing::make<nn::FeedForward>(
+      "kind = \"moe\"\nexperts = 3\nactive = 1.5\nexpert = \"scale\"\nselection = { kind = "
+      "\"above\", "
+      "score = 0.6 }\ngate = { kind = \"softplus\", sharpness = 2 }",
+      {.parent = &root, .D = 4, .tokens = 5, .layers = 1});
+  root.materialize(0);
+  nn::Parameter& scale = *root.find_parameter("moe.experts.scale");
+  scale.set_value(random_normal({3, 4}, "scale").set_requires_grad(true));
+
+  const at::Tensor x = random_normal({2, 5, 4}, "x");
+  std::vector<RoutingRecord> routing;
+  const at::Tensor y = layer->forward(x, {.training = true, .routing = &routing});
+  const at::Tensor gate = routing[0].logits_BLE.mul(2).exp().add(1).log().div(2);
+  const at::Tensor weight = gate * gate.gt(0.6);
+  testing::expect_close(y, x * weight.matmul(*scale), 1e-5, 1e-5, "layer");
+  y.sum().backward();
+  EXPECT_TRUE(scale->grad().ne(0).any().item<bool>());
+}
+
+TEST(Examples, SettingsHaveDefaultsAndRanges) {
+  EXPECT_THROW(testing::component("gate", "kind = \"softplus\"\nsharpness = 0"), Error);
+}
+
+}  // namespace
+}  // namespace gallop::sparse

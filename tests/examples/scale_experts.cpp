@@ -1,0 +1,35 @@
+#include <ATen/ops/zeros_like.h>
+
+#include "gallop/config/registry.h"
+#include "gallop/sparse/experts.h"
+
+namespace gallop::sparse {
+namespace {
+
+// E_e(x) = x * scale_e, elementwise: about the smallest expert there is.
+class ScaleExperts : public Experts {
+ public:
+  explicit ScaleExperts(const Args& args)
+      : Experts(*args.parent, "experts"),
+        scale_(*this, "scale", {args.experts, args.D}, nn::Init::constant(1),
+               {.decay = false, .active = args.active / static_cast<double>(args.experts)}) {}
+
+  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+                     const nn::ForwardContext&) const override {
+    const at::Tensor expert_P = pairs.expert_of_pairs();
+    const at::Tensor y_PD = x_TD.index_select(0, pairs.tokens)
+                                .mul(scale_->index_select(0, expert_P))
+                                .mul(pairs.weights.unsqueeze(1));
+    return at::zeros_like(x_TD).index_add(0, pairs.tokens, y_PD);  // [T, D]
+  }
+
+ private:
+  nn::Parameter scale_;
+};
+
+const config::Register<Experts, config::NoSettings> registered{
+    "scale", "one factor a channel", "an example",
+    [](const auto&, const Experts::Args& args) { return std::make_unique<ScaleExperts>(args); }};
+
+}  // namespace
+}  // namespace gallop::sparse

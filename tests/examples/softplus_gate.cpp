@@ -1,0 +1,37 @@
+#include <ATen/ops/softplus.h>
+
+#include "gallop/config/registry.h"
+#include "gallop/sparse/gate.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct SoftplusSettings : config::Fields<SoftplusSettings> {
+  double sharpness = 1;
+  void fields(config::Visitor& v) override {
+    v.field("sharpness", sharpness, "how fast the weight turns linear", config::positive());
+  }
+};
+
+// Never negative, and linear for large logits.
+class SoftplusGate : public Gate {
+ public:
+  explicit SoftplusGate(const SoftplusSettings& settings) : sharpness_(settings.sharpness) {}
+  Scores scores(const at::Tensor& logits_BLE) const override {
+    return {.logits_BLE = logits_BLE,
+            .gate_BLE = at::softplus(logits_BLE, sharpness_),
+            .key_BLE = logits_BLE};  // the same order, and never saturated
+  }
+
+ private:
+  double sharpness_;
+};
+
+const config::Register<Gate, SoftplusSettings> registered{
+    "softplus", "weight = log(1 + exp(logit))", "an example",
+    [](const SoftplusSettings& settings, const Gate::Args&) {
+      return std::make_unique<SoftplusGate>(settings);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse
