@@ -10,6 +10,7 @@
 #include "gallop/base/random.h"
 #include "gallop/ops/activation.h"
 #include "gallop/ops/adaln.h"
+#include "gallop/ops/attention.h"
 #include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
 
@@ -71,6 +72,17 @@ std::vector<OperatorCase> adaln_pair(int64_t B, int64_t L, int64_t D) {
     return ops::adaln_gate_reference(part(in, 2), in[0]);
   };
   return {modulate, gate};
+}
+
+OperatorCase attention_case(int64_t B, int64_t L, int64_t heads, int64_t d) {
+  OperatorCase c;
+  c.name = text("self_attention B", B, " L", L, " heads ", heads, "x", d);
+  c.inputs = {random("qkv", {B, L, 3 * heads * d})};
+  c.op = [heads](const Tensors& in) { return ops::self_attention(in[0], heads); };
+  c.reference = [heads](const Tensors& in) { return ops::self_attention_reference(in[0], heads); };
+  c.flops = 4.0 * static_cast<double>(B * L * L * heads * d);
+  c.bytes = 16.0 * static_cast<double>(B * L * heads * d);
+  return c;
 }
 
 // loads[e] random tokens for expert e, ascending.
@@ -161,6 +173,17 @@ std::vector<OperatorCase> adaln_benchmarks() {
   std::vector<OperatorCase> cases = adaln_pair(128, 49, 128);
   for (const OperatorCase& c : adaln_pair(8, 256, 384)) cases.push_back(c);
   return cases;
+}
+
+std::vector<OperatorCase> attention_cases() {
+  return {attention_case(1, 1, 1, 1),    attention_case(2, 5, 3, 7),
+          attention_case(2, 49, 2, 32),  attention_case(1, 16, 1, 8),
+          attention_case(1, 131, 2, 24), attention_case(1, 300, 1, 16)};
+}
+std::vector<OperatorCase> attention_benchmarks() {
+  return {attention_case(128, 49, 4, 32), attention_case(64, 49, 4, 64),
+          attention_case(8, 196, 6, 64), attention_case(8, 256, 12, 32),
+          attention_case(8, 256, 6, 64)};
 }
 
 std::vector<OperatorCase> grouped_mlp_cases() {

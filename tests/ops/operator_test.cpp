@@ -103,6 +103,7 @@ void expect_same_bits_for_all_threads(const OperatorCase& c) {
 }
 
 void expect_second_derivative_is_right(const OperatorCase& c) {
+  const Threads one(1);
   const auto second = [&](at::ScalarType type) {
     const Tensors inputs = leaves(c.inputs, type);
     const at::Tensor y = c.op(inputs);

@@ -18,32 +18,43 @@ std::vector<const float*> row_pointers(const float* matrix, int64_t width, int64
 /// few columns, the last one padded with zeros.
 class Panels {
  public:
-  Panels(int64_t K, int64_t N);
+  Panels() = default;
+  Panels(int64_t K, int64_t N) { reshape(K, N); }
+  /// Another size; the memory stays if it is enough, the panels must be filled again.
+  void reshape(int64_t K, int64_t N);
   int64_t K() const { return K_; }
   int64_t N() const { return N_; }
   int64_t count() const { return count_; }
   /// The first column of panel p; N for p = count().
   int64_t column(int64_t p) const { return p * columns_ < N_ ? p * columns_ : N_; }
+  /// N with the zeros that fill the last panel.
+  int64_t padded_N() const { return count_ * columns_; }
   const float* panel(int64_t p) const { return data_ + p * K_ * columns_; }
-  /// Fills one panel from row-major b [K, N].
-  void fill(int64_t p, const float* b);
-  /// Fills one panel from the transpose of row-major b [N, K], such as the weight of a linear
-  /// layer.
-  void fill_transposed(int64_t p, const float* b);
+  /// Fills panel p from b [K, N], whose rows are `ld` apart.
+  void fill(int64_t p, const float* b, int64_t ld);
+  /// Fills panel p from the transpose of b [N, K], such as the weight of a linear layer.
+  void fill_transposed(int64_t p, const float* b, int64_t ld);
 
  private:
-  int64_t K_, N_, columns_, count_;
+  int64_t K_ = 0, N_ = 0, columns_ = 0, count_ = 0;
   Buffer buffer_;
-  float* data_;
+  float* data_ = nullptr;
 };
 
 /// Rows of a block that stays in the second-level cache: what a task should take at a time.
 int64_t block_rows();
 
-/// c[r, n] = (rows[r] B)[n] for r < count and the columns n of the panels first <= p < last; `ldc`
-/// is the distance of the rows of c.
-void multiply(const float* const* rows, int64_t count, const Panels& b, int64_t first, int64_t last,
-              float* c, int64_t ldc);
+/// The left-hand matrix [count, K] of a product: its element (r, k) is row[r][k * stride].
+struct Rows {
+  const float* const* row;
+  int64_t count;
+  int64_t stride = 1;
+};
+
+/// c = A B for the columns of the panels first <= p < last; the rows of c are `ldc` apart. With
+/// `whole_panels` a last panel that is wider than B is written whole: its rest is zero.
+void multiply(const Rows& a, const Panels& b, int64_t first, int64_t last, float* c, int64_t ldc,
+              bool whole_panels = false);
 
 /// c[n, k] = sum over r < count of a[r][n] * b[r][k], n < N, k < K: the weight gradient. `ldc` is
 /// the distance of the rows of c.

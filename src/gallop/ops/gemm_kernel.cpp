@@ -67,10 +67,11 @@ void cut_strips(const float* const* rows, int64_t count, int64_t size, int64_t w
   }
 }
 
-// The 8 x 8 square at `from`, transposed.
-GALLOP_INLINE void transpose_square(const float* from, int64_t ld, float* to, int64_t ld_to) {
+// Transposes eight rows of eight numbers; only `rows` of them are there, the others are zero.
+GALLOP_INLINE void transpose_square(const float* from, int64_t ld, int64_t rows, float* to,
+                                    int64_t ld_to) {
   Lanes x[8], y[8];
-  for (int i = 0; i < 8; ++i) x[i] = load(from + i * ld);
+  for (int i = 0; i < 8; ++i) x[i] = i < rows ? load(from + i * ld) : Lanes{};
   for (int i = 0; i < 8; i += 2) {
     y[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     y[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -91,18 +92,23 @@ GALLOP_INLINE void transpose_square(const float* from, int64_t ld, float* to, in
 
 // to[k][n] = from[n][k] for n < rows, zero for rows <= n < ld_to, which is a multiple of 8.
 GALLOP_CLONES
-void transpose(const float* from, int64_t rows, int64_t K, float* to, int64_t ld_to) {
-  const int64_t square_rows = rows / lane_count * lane_count,
-                square_K = K / lane_count * lane_count;
-  for (int64_t k = 0; k < square_K; k += lane_count) {
-    for (int64_t n = 0; n < square_rows; n += lane_count) {
-      transpose_square(from + n * K + k, K, to + k * ld_to + n, ld_to);
+void transpose(const float* from, int64_t ld, int64_t rows, int64_t K, float* to, int64_t ld_to) {
+  const int64_t square_K = K / lane_count * lane_count;
+  for (int64_t n = 0; n < ld_to; n += lane_count) {
+    for (int64_t k = 0; k < square_K; k += lane_count) {
+      transpose_square(from + n * ld + k, ld, rows - n, to + k * ld_to + n, ld_to);
     }
   }
-  for (int64_t k = 0; k < K; ++k) {
-    for (int64_t n = k < square_K ? square_rows : 0; n < ld_to; ++n) {
-      to[k * ld_to + n] = n < rows ? from[n * K + k] : 0.0F;
-    }
+  for (int64_t k = square_K; k < K; ++k) {
+    for (int64_t n = 0; n < ld_to; ++n) to[k * ld_to + n] = n < rows ? from[n * ld + k] : 0.0F;
+  }
+}
+
+// Rows of `Width` numbers, `ld` apart, one behind the other.
+template <int64_t Width>
+void gather_of(const float* from, int64_t ld, int64_t rows, float* to) {
+  for (int64_t r = 0; r < rows; ++r, from += ld, to += Width) {
+    std::memcpy(to, from, Width * sizeof(float));
   }
 }
 
@@ -117,48 +123,55 @@ std::vector<const float*> row_pointers(const float* matrix, int64_t width, int64
   return rows;
 }
 
-Panels::Panels(int64_t K, int64_t N)
-    : K_(K),
-      N_(N),
-      columns_(tile().columns),
-      count_((N + columns_ - 1) / columns_),
-      data_(buffer_.at_least(count_ * K * columns_)) {}
+void Panels::reshape(int64_t K, int64_t N) {
+  K_ = K;
+  N_ = N;
+  columns_ = tile().columns;
+  count_ = (N + columns_ - 1) / columns_;
+  data_ = buffer_.at_least(count_ * K * columns_);
+}
 
-void Panels::fill(int64_t p, const float* b) {
+void Panels::fill(int64_t p, const float* b, int64_t ld) {
   float* to = data_ + p * K_ * columns_;
-  const int64_t first = p * columns_, width = std::min(columns_, N_ - first);
-  for (int64_t k = 0; k < K_; ++k, to += columns_) {
-    std::memcpy(to, b + k * N_ + first, static_cast<size_t>(width) * sizeof(float));
-    std::fill(to + width, to + columns_, 0.0F);
+  const int64_t width = column(p + 1) - column(p);
+  b += column(p);
+  if (width == 8 && columns_ == 8) return gather_of<8>(b, ld, K_, to);
+  if (width == 16 && columns_ == 16) return gather_of<16>(b, ld, K_, to);
+  if (width == 32 && columns_ == 32) return gather_of<32>(b, ld, K_, to);
+  for (int64_t k = 0; k < K_; ++k, to += columns_, b += ld) {
+    std::fill(std::copy(b, b + width, to), to + columns_, 0.0F);
   }
 }
 
-void Panels::fill_transposed(int64_t p, const float* b) {
-  const int64_t first = p * columns_, width = std::min(columns_, N_ - first);
-  transpose(b + first * K_, width, K_, data_ + p * K_ * columns_, columns_);
+void Panels::fill_transposed(int64_t p, const float* b, int64_t ld) {
+  transpose(b + column(p) * ld, ld, column(p + 1) - column(p), K_, data_ + p * K_ * columns_,
+            columns_);
 }
 
 int64_t block_rows() { return 16 * tile().rows; }
 
-void multiply(const float* const* rows, int64_t count, const Panels& b, int64_t first, int64_t last,
-              float* c, int64_t ldc) {
+void multiply(const Rows& a, const Panels& b, int64_t first, int64_t last, float* c, int64_t ldc,
+              bool whole_panels) {
   const Tile& t = tile();
-  const int64_t depth = part(b.K(), most_depth);
+  const int64_t end = whole_panels && last == b.count() ? b.padded_N() : b.column(last);
   if (b.K() == 0) {
-    for (int64_t r = 0; r < count; ++r) {
-      std::fill(c + r * ldc + b.column(first), c + r * ldc + b.column(last), 0.0F);
+    for (int64_t r = 0; r < a.count; ++r) {
+      std::fill(c + r * ldc + b.column(first), c + r * ldc + end, 0.0F);
     }
   }
+  const int64_t depth = part(b.K(), most_depth), tiles = (a.count + t.rows - 1) / t.rows;
+  std::array<const float*, most_tile_rows> rows;
   for (int64_t k = 0; k < b.K(); k += depth) {
     const int64_t K = std::min(depth, b.K() - k);
     for (int64_t p = first; p < last; ++p) {
-      const int64_t n = b.column(p);
-      for (int64_t r = 0; r < count; r += t.rows) {
-        const int height = static_cast<int>(std::min<int64_t>(t.rows, count - r));
-        std::array<const float*, most_tile_rows> a;
-        for (int i = 0; i < height; ++i) a[i] = rows[r + i] + k;
-        multiply_tile(height, a.data(), 1, K, b.panel(p) + k * t.columns, c + r * ldc + n, ldc,
-                      b.column(p + 1) - n, k > 0);
+      const int64_t n = b.column(p), width = std::min<int64_t>(t.columns, end - n);
+      // Tiles of nearly equal height: one row alone would cost almost as much as six.
+      for (int64_t i = 0, r = 0; i < tiles; ++i) {
+        const auto height = static_cast<int>((a.count - r + tiles - i - 1) / (tiles - i));
+        for (int j = 0; j < height; ++j) rows[j] = a.row[r + j] + k * a.stride;
+        multiply_tile(height, rows.data(), a.stride, K, b.panel(p) + k * t.columns, c + r * ldc + n,
+                      ldc, width, k > 0);
+        r += height;
       }
     }
   }

@@ -101,10 +101,10 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
     float* z =
         z_PH.defined() ? z_PH.mutable_data_ptr<float>() + begin * H : own_z.at_least(count * H);
     float* a = own_a.at_least(count * H);
-    multiply(rows.data() + begin, count, up[e], 0, up[e].count(), z, H);
+    multiply({rows.data() + begin, count}, up[e], 0, up[e].count(), z, H);
     bias_gelu(z, a, H, b1 + e * H, count, H);
-    multiply(row_pointers(a, H, 0, count).data(), count, down[e], 0, down[e].count(), y + begin * D,
-             D);
+    multiply({row_pointers(a, H, 0, count).data(), count}, down[e], 0, down[e].count(),
+             y + begin * D, D);
     add_bias(y + begin * D, D, b2 + e * D, count, D);
   });
   const at::Tensor out_TD = at::empty_like(in[0]);
@@ -143,7 +143,7 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_u;
     float* u = own_u.at_least(count * H);
-    multiply(dy_rows.data() + begin, count, down[e], 0, down[e].count(), u, H);
+    multiply({dy_rows.data() + begin, count}, down[e], 0, down[e].count(), u, H);
     for (int64_t r = 0; r < count; ++r) {
       const int64_t p = begin + r;
       const float dot =
@@ -155,7 +155,7 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
       weighted_sum(dy_rows.data() + begin, D, count, weights + begin, b2_parts + i * D);
     }
     if (needed[0]) {
-      multiply(row_pointers(dz, H, begin, count).data(), count, up[e], 0, up[e].count(),
+      multiply({row_pointers(dz, H, begin, count).data(), count}, up[e], 0, up[e].count(),
                dx_PD.mutable_data_ptr<float>() + begin * D, D);
     }
   });

@@ -41,10 +41,10 @@ GALLOP_INLINE void store(float* to, Lanes x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = x[i];
 }
 
-/// x with zeros from lane `count` on.
-GALLOP_INLINE Lanes first(Lanes x, int64_t count) {
-  for (int64_t i = count; i < lane_count; ++i) x[i] = 0.0F;
-  return x;
+/// x, from lane `count` on `rest`.
+GALLOP_INLINE Lanes first(Lanes x, int64_t count, Lanes rest = Lanes{}) {
+  const IntLanes number = {0, 1, 2, 3, 4, 5, 6, 7};
+  return number < static_cast<int32_t>(count) ? x : rest;
 }
 
 /// Lanes of the group that begins at i in a row of `size`: eight but for the last group.

@@ -39,9 +39,9 @@ std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bo
   for_each_task(count * panels, count * K * N, [&](int64_t task) {
     const int64_t i = task / panels, p = task % panels;
     if (transposed) {
-      result[i].fill_transposed(p, b + i * K * N);
+      result[i].fill_transposed(p, b + i * K * N, K);
     } else {
-      result[i].fill(p, b + i * K * N);
+      result[i].fill(p, b + i * K * N, N);
     }
   });
   return result;

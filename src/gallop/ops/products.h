@@ -37,7 +37,7 @@ void multiply_blocks(std::span<const float* const> rows, std::span<const RowBloc
     const Panels& panels = b[block.group];
     const int64_t first = parts.begin(task % parts.count());
     const int64_t last = first + parts.length(task % parts.count());
-    multiply(rows.data() + block.begin, block.count, panels, first, last,
+    multiply({rows.data() + block.begin, block.count}, panels, first, last,
              c + block.begin * panels.N(), panels.N());
     finish(block, panels.column(first), panels.column(last) - panels.column(first));
   });

@@ -1,0 +1,48 @@
+#include "gallop/ops/softmax.h"
+
+#include "gallop/ops/lanes.h"
+
+namespace gallop::ops {
+
+GALLOP_CLONES
+void softmax_numerators(float* s, int64_t ld, int64_t rows, int64_t L, float scale,
+                        float* inverse) {
+  for (int64_t r = 0; r < rows; ++r, s += ld) {
+    Lanes most = lanes(s[0]);
+    for (int64_t i = 0; i < L; i += lane_count) {
+      const Lanes x = first(load(s + i), group(i, L), lanes(s[0]));
+      most = most < x ? x : most;
+    }
+    float top = most[0];
+    for (int64_t i = 1; i < lane_count; ++i) top = top < most[i] ? most[i] : top;
+
+    Lanes total = {};
+    for (int64_t i = 0; i < L; i += lane_count) {
+      const Lanes e = first(exp((load(s + i) - top) * scale), group(i, L));
+      total += e;
+      store(s + i, e);
+    }
+    inverse[r] = 1.0F / sum(total);
+  }
+}
+
+GALLOP_CLONES
+void scale_rows(float* x, int64_t ld, int64_t rows, int64_t width, const float* factor) {
+  for (int64_t r = 0; r < rows; ++r, x += ld) {
+    for (int64_t i = 0; i < width; ++i) x[i] *= factor[r];
+  }
+}
+
+GALLOP_CLONES
+void softmax_backward(const float* p, float* dp, int64_t ld, int64_t rows, int64_t L, float scale) {
+  for (int64_t r = 0; r < rows; ++r, p += ld, dp += ld) {
+    Lanes total = {};
+    for (int64_t i = 0; i < L; i += lane_count) total += load(p + i) * load(dp + i);
+    const float shift = sum(total);
+    for (int64_t i = 0; i < L; i += lane_count) {
+      store(dp + i, load(p + i) * (load(dp + i) - shift) * scale);
+    }
+  }
+}
+
+}  // namespace gallop::ops
