@@ -14,7 +14,7 @@ constexpr uint8_t gap_colour = 255;
 /// From `low`..`high` to 0..255, rounded; what is not a number is black.
 uint8_t to_byte(float value, float low, float high) {
   const float scaled = (value - low) / (high - low) * 255.0f;
-  return scaled > 0.0f ? static_cast<uint8_t>(std::min(scaled, 255.0f) + 0.5f) : 0;
+  return scaled > 0.0f ? static_cast<uint8_t>(std::lround(std::min(scaled, 255.0f))) : 0;
 }
 
 }  // namespace

@@ -43,8 +43,8 @@ std::vector<Taps> taps_of(int64_t from, int64_t to, const Kernel& kernel) {
   taps.reserve(static_cast<size_t>(to));
   for (int64_t i = 0; i < to; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
-    const auto first = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
-    const auto last = std::min(from, static_cast<int64_t>(centre + support + 0.5));
+    const auto first = std::max<int64_t>(0, std::lround(centre - support));
+    const auto last = std::min<int64_t>(from, std::lround(centre + support));
     std::vector<double> weights;
     double sum = 0;
     for (int64_t x = first; x < last; ++x) {
