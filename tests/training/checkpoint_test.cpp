@@ -5,13 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 
 #include "gallop/base/error.h"
 #include "tests/support/failing_file_system.h"
+#include "tests/support/read_only.h"
 #include "tests/support/temporary_directory.h"
 
 namespace gallop::training {
@@ -344,14 +343,22 @@ TEST(Checkpoint, AFileInTheWayIsNamed) {
 }
 
 TEST(Checkpoint, AReadOnlyRunDirectoryIsNamed) {
-  if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
   TemporaryDirectory run;
   CheckpointStore store(run.path(), {});
+  const auto save = [&](const fs::path& read_only, int64_t step) {
+    const test::ReadOnlyFolder guard(read_only);
+    return error_of([&] { store.save(snapshot_of(step), ""); });
+  };
+  EXPECT_THAT(save(run.path(), 10), AllOf(HasSubstr("step 10"), HasSubstr("checkpoints"),
+                                          HasSubstr("Permission denied")));
+  EXPECT_TRUE(fs::is_empty(run.path()));
   store.save(snapshot_of(10), "");
-  fs::permissions(run / "checkpoints", fs::perms::owner_read | fs::perms::owner_exec);
-  EXPECT_THAT(error_of([&] { store.save(snapshot_of(20), ""); }),
-              AllOf(HasSubstr("step-00000020"), HasSubstr("Permission denied")));
+  fs::permissions(run.path(), fs::perms::all);  // so that the folder below can be seen
+  EXPECT_THAT(save(run / "checkpoints", 20),
+              AllOf(HasSubstr("step-00000020"), HasSubstr("Permission denied"),
+                    HasSubstr("Earlier checkpoints can still be used")));
   EXPECT_EQ(store.newest()->step, 10);
+  EXPECT_TRUE(equal(CheckpointStore::load(store.newest()->path), snapshot_of(10)));
 }
 
 }  // namespace

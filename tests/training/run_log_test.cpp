@@ -12,6 +12,7 @@
 #include "gallop/base/file.h"
 #include "gallop/formats/event_file.h"
 #include "tests/support/failing_file_system.h"
+#include "tests/support/read_only.h"
 #include "tests/support/temporary_directory.h"
 
 namespace gallop::training {
@@ -199,6 +200,18 @@ TEST(RunLog, AWriteThatFailedIsMended) {
       }
       EXPECT_EQ(losses_of(run), want) << "call " << n << " of fault " << static_cast<int>(fault);
     }
+  }
+}
+
+TEST(RunLog, AReadOnlyRunDirectoryIsNamed) {
+  TemporaryDirectory run;
+  const test::ReadOnlyFolder guard(run.path());
+  try {
+    RunLog log(run.path(), {});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr((run / "log.jsonl").string()),
+                                               ::testing::HasSubstr("Permission denied")));
   }
 }
 
