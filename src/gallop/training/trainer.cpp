@@ -347,6 +347,7 @@ void Trainer::save() {
   snapshot.ema_metadata["role"] = "ema";
   snapshot.ema_metadata["threshold"] = threshold;
   snapshot.ema_metadata["decay"] = std::to_string(recipe_.ema.decay);
+  log_->sync();  // a resumed run does not write these lines again
   store_.save(snapshot, config::to_toml(recipe_));
   saved_step_ = state_.step;
 }
