@@ -1,0 +1,205 @@
+// gallop inspect: what a file of tensors, a checkpoint or a run holds.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+#include <string>
+
+#include "gallop/base/error.h"
+#include "gallop/base/file.h"
+#include "gallop/base/human.h"
+#include "gallop/command.h"
+#include "gallop/config/parse.h"
+#include "gallop/config/value.h"
+#include "gallop/inspection/run_summary.h"
+#include "gallop/inspection/tensor_summary.h"
+#include "gallop/models/counts.h"
+#include "gallop/training/restore.h"
+
+namespace gallop {
+namespace {
+
+constexpr size_t columns = 100;
+constexpr size_t losses_shown = 5;
+
+// "name        text", the text wrapped beside its name.
+void fact(const std::string& name, const std::string& text) {
+  constexpr int width = 12;
+  std::string shown = name;
+  for (const std::string& line : config::wrap(text, columns - width)) {
+    std::printf("%-*s%s\n", width, shown.c_str(), line.c_str());
+    shown.clear();
+  }
+}
+
+std::string shortened(const std::string& text) {
+  constexpr size_t most = 300;
+  if (text.size() <= most) return text;
+  return text.substr(0, most) + " ... (" + std::to_string(text.size()) + " characters)";
+}
+
+std::string number(double value) {
+  if (!std::isfinite(value)) return "not finite";
+  std::ostringstream text;
+  text.precision(5);
+  text << value;
+  return text.str();
+}
+
+std::string values_text(const std::vector<std::pair<std::string, double>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values) {
+    text += (text.empty() ? "" : ", ") + name + " " + number(value);
+  }
+  return text;
+}
+
+void print_weights_facts(const formats::Metadata& metadata) {
+  const std::string role = inspection::role_text(metadata),
+                    threshold = inspection::threshold_text(metadata);
+  if (!role.empty()) fact("weights", role);
+  if (!threshold.empty()) fact("thresholds", threshold);
+}
+
+void inspect_file(const fs::path& path) {
+  const formats::SafetensorsReader reader(path);
+  std::vector<inspection::TensorSummary> tensors;
+  uint64_t bytes = 0;
+  for (const auto& tensor : reader.tensors()) {
+    tensors.push_back(inspection::summarize(tensor));
+    bytes += tensor.data.size();
+  }
+  fact("file", path.string() + " (" + human_bytes(bytes) + " of tensors)");
+  print_weights_facts(reader.metadata());
+  for (const auto& [key, value] : reader.metadata())
+    fact("metadata", key + " = " + shortened(value));
+  std::printf("\n%s", inspection::table_of(tensors).c_str());
+}
+
+void print_model(training::Recipe& recipe, const formats::Metadata& metadata) {
+  const auto data = metadata.find("data");
+  if (data == metadata.end()) return;
+  const auto model =
+      training::make_task(recipe, training::info_from_metadata(data->second))->make_model();
+  const models::Counts counts = models::count(*model);
+  fact("network", model->summary());
+  fact("parameters", human_count(static_cast<double>(counts.total)) + ", " +
+                         human_count(counts.active) + " of them active for a token");
+}
+
+// A recipe of another version must not hide the rest.
+void print_recipe(const fs::path& owner, const formats::Metadata& metadata) {
+  const std::string text = training::find_recipe(owner);
+  if (text.empty()) return fact("recipe", "none beside it");
+  training::Recipe recipe;
+  try {
+    config::load_text(recipe, text, (owner / "config.toml").string());
+    print_model(recipe, metadata);
+  } catch (const Error& error) {
+    return fact("recipe", std::string("cannot be read: ") + error.what());
+  }
+  fact("recipe", recipe.name + ", seed " + std::to_string(recipe.seed));
+  for (const auto& [section, settings] : inspection::main_settings(recipe)) {
+    fact("  " + section, settings);
+  }
+}
+
+void print_state(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / "state.json";
+  const Json state = Json::parse(read_file(path), path.string());
+  std::string text;
+  for (const auto& [key, value] : state.at("state").as_object()) {
+    if (value.is_object() || value.is_array()) continue;
+    text += (text.empty() ? "" : ", ") + key + " " +
+            (value.is_number() && !value.is_int() ? number(value.as_double()) : value.dump());
+  }
+  fact("step", std::to_string(state.at("step").as_int()));
+  if (!text.empty()) fact("state", text);
+}
+
+void print_checkpoint(const fs::path& checkpoint, const fs::path& recipe_owner) {
+  print_state(checkpoint);
+  const formats::Metadata metadata =
+      formats::SafetensorsReader(checkpoint / "ema.safetensors").metadata();
+  print_weights_facts(metadata);
+  fact("", "beside them the raw weights, in model.safetensors");
+  print_recipe(recipe_owner, metadata);
+}
+
+void print_log(const fs::path& run) {
+  const auto lines = inspection::read_log(run / "log.jsonl");
+  if (lines.empty()) return fact("log", "empty");
+  const auto last = [&](const std::string& kind) {
+    return std::find_if(lines.rbegin(), lines.rend(),
+                        [&](const auto& line) { return line.kind == kind; });
+  };
+  for (const char* kind : {"train", "eval"}) {
+    const auto line = last(kind);
+    if (line != lines.rend()) {
+      fact("last " + std::string(kind),
+           "step " + std::to_string(line->step) + ": " + values_text(line->values));
+    }
+  }
+  std::vector<std::string> losses;
+  for (auto line = lines.rbegin(); line != lines.rend() && losses.size() < losses_shown; ++line) {
+    if (line->kind != "train") continue;
+    for (const auto& [name, value] : line->values) {
+      if (name == "loss")
+        losses.push_back(number(value) + " (step " + std::to_string(line->step) + ")");
+    }
+  }
+  std::reverse(losses.begin(), losses.end());
+  std::string text;
+  for (const std::string& loss : losses) text += (text.empty() ? "" : ", ") + loss;
+  if (!text.empty()) fact("losses", text);
+}
+
+void inspect_run(const fs::path& run) {
+  const auto checkpoints = inspection::check_checkpoints(run);
+  fact("run", run.string());
+  const auto good = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                 [](const auto& c) { return c.damage.empty(); });
+  if (good != checkpoints.end()) {
+    print_checkpoint(good->saved.path, run);
+  } else {
+    fact("step", checkpoints.empty() ? "no checkpoint yet" : "no checkpoint is whole");
+    print_recipe(run, {});
+  }
+  print_log(run);
+  for (const auto& c : checkpoints) {
+    fact(&c == &checkpoints.front() ? "checkpoints" : "",
+         c.saved.path.filename().string() + ", " + human_bytes(c.bytes) + ", " +
+             (c.damage.empty() ? "verified" : "DAMAGED: " + c.damage));
+  }
+}
+
+void inspect(const fs::path& path) {
+  std::error_code error;
+  require(fs::exists(path, error), "'", path.string(), "' does not exist");
+  if (!fs::is_directory(path, error)) return inspect_file(path);
+  if (fs::exists(path / "manifest.json", error)) {
+    training::verify_checkpoint(path);
+    fact("checkpoint", path.string() + ", verified");
+    return print_checkpoint(path, path);
+  }
+  require(fs::exists(path / "config.toml", error) || fs::exists(path / "checkpoints", error), "'",
+          path.string(),
+          "' is neither a run (a folder with config.toml) nor a checkpoint (a folder with "
+          "manifest.json)");
+  inspect_run(path);
+}
+
+const Command registered{[](CLI::App& app) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "say what a safetensors file holds (metadata, tensors with shape, type, min, max, mean, "
+      "non-finite elements), or where a run or a checkpoint stands");
+  command->add_option("file_or_run", *path, "safetensors file, run or checkpoint")->required();
+  command->callback([path] { inspect(*path); });
+}};
+
+}  // namespace
+}  // namespace gallop

@@ -1,0 +1,112 @@
+#include "gallop/inspection/run_summary.h"
+
+#include <array>
+#include <limits>
+#include <string_view>
+
+#include "gallop/base/error.h"
+#include "gallop/base/file.h"
+#include "gallop/base/json.h"
+#include "gallop/config/print.h"
+
+namespace gallop::inspection {
+namespace {
+
+LogLine parse_line(std::string_view text) {
+  const Json json = Json::parse(text, "log.jsonl");
+  LogLine line;
+  line.step = json.at("step").as_int();
+  line.kind = json.at("kind").as_string();
+  for (const auto& [name, value] : json.as_object()) {
+    if (name == "step" || name == "time" || name == "kind") continue;
+    if (value.is_null()) line.values.emplace_back(name, std::numeric_limits<double>::quiet_NaN());
+    if (value.is_number()) line.values.emplace_back(name, value.as_double());
+  }
+  return line;
+}
+
+std::string find(const formats::Metadata& metadata, const std::string& key) {
+  const auto found = metadata.find(key);
+  return found == metadata.end() ? std::string() : found->second;
+}
+
+uint64_t bytes_in(const std::filesystem::path& folder) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const uintmax_t size = entry.file_size(error);
+    if (!error) bytes += size;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<LogLine> read_log(const std::filesystem::path& path) {
+  std::vector<LogLine> lines;
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return lines;
+  const std::string text = read_file(path);
+  for (size_t begin = 0, end = 0; (end = text.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    try {
+      lines.push_back(parse_line(std::string_view(text).substr(begin, end - begin)));
+    } catch (const Error&) {  // a log is no reason not to show the rest
+    }
+  }
+  return lines;
+}
+
+std::vector<CheckedCheckpoint> check_checkpoints(const std::filesystem::path& run) {
+  std::vector<CheckedCheckpoint> checked;
+  for (const training::SavedCheckpoint& saved : training::CheckpointStore(run, {}).all()) {
+    CheckedCheckpoint& entry = checked.emplace_back();
+    entry.saved = saved;
+    entry.bytes = bytes_in(saved.path);
+    try {
+      training::verify_checkpoint(saved.path);
+    } catch (const Error& error) {
+      entry.damage = error.what();
+    }
+  }
+  return checked;
+}
+
+std::vector<std::pair<std::string, std::string>> main_settings(training::Recipe& recipe) {
+  constexpr std::array sections = {"data",      "model",    "task", "train",
+                                   "optimizer", "schedule", "ema"};
+  std::vector<std::pair<std::string, std::string>> lines;
+  const auto fields = config::flatten(recipe);
+  for (const char* section : sections) {
+    std::string line;
+    for (const auto& [path, value] : fields) {
+      const std::string prefix = std::string(section) + ".";
+      const bool is_kind = path == section;
+      if (value.empty() || (!is_kind && !path.starts_with(prefix))) continue;
+      line +=
+          (line.empty() ? "" : ", ") + (is_kind ? value : path.substr(prefix.size()) + "=" + value);
+    }
+    if (!line.empty()) lines.emplace_back(section, line);
+  }
+  return lines;
+}
+
+std::string role_text(const formats::Metadata& metadata) {
+  const std::string role = find(metadata, "role"), step = find(metadata, "step"),
+                    decay = find(metadata, "decay");
+  std::string text = role;
+  if (role == "ema") text = decay.empty() ? "EMA" : "EMA (decay " + decay + ")";
+  if (role == "model") text = "raw";
+  if (!text.empty() && !step.empty()) text += " of step " + step;
+  return text;
+}
+
+std::string threshold_text(const formats::Metadata& metadata) {
+  const std::string kind = find(metadata, "threshold");
+  if (kind == "exact") return "exact: the (1 - k/E) quantile of these weights' own scores";
+  if (kind == "moving average") return "moving average over the training batches";
+  if (kind == "none") return "none: no layer has one";
+  return kind;
+}
+
+}  // namespace gallop::inspection
