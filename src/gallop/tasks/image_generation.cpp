@@ -152,11 +152,10 @@ data::Batch ImageGeneration::held_out_batch(int64_t first, int64_t count) const 
 TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_batch) {
   require(loader_ != nullptr && micro_batch == next_, "micro-batch ", micro_batch,
           " was asked for, and the reader is at ", next_);
-  const data::Batch batch = loader_->next();
+  data::Batch batch = loader_->next();
   ++next_;
-  const Inputs inputs = draw(model, batch, "train");
-
   TrainOutput result{.samples = batch.indices};
+  const Inputs inputs = draw(model, std::move(batch), "train");
   const at::Tensor output =
       model.forward(inputs.noised.x_BCHW, {.training = true,
                                            .timestep_B = inputs.noised.model_time_B,

@@ -1,0 +1,212 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <memory>
+
+#include "gallop/formats/image.h"
+#include "gallop/formats/safetensors.h"
+#include "tests/support/idx_files.h"
+#include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
+
+namespace gallop::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// `samples` and `labels` of a dump.
+struct Dump {
+  explicit Dump(const fs::path& file) : reader(file) {
+    const formats::TensorView* view = reader.find("samples");
+    if (view == nullptr) return;
+    shape = view->shape;
+    samples.resize(view->data.size() / sizeof(float));
+    std::memcpy(samples.data(), view->data.data(), view->data.size());
+    if (const formats::TensorView* label = reader.find("labels")) {
+      labels.resize(label->data.size() / sizeof(int64_t));
+      std::memcpy(labels.data(), label->data.data(), label->data.size());
+    }
+  }
+  size_t size() const { return samples.size() / static_cast<size_t>(shape.at(0)); }
+  uint8_t level(size_t i) const {
+    return static_cast<uint8_t>(std::lround((samples[i] + 1) * 127.5));
+  }
+
+  formats::SafetensorsReader reader;
+  std::vector<int64_t> shape, labels;
+  std::vector<float> samples;
+};
+
+/// At least 99 % of the 8-bit pixels of sample `i` of a and `j` of b within 2.
+void expect_alike(const Dump& a, size_t i, const Dump& b, size_t j) {
+  size_t near = 0;
+  for (size_t k = 0; k < a.size(); ++k)
+    near += std::abs(a.level(i * a.size() + k) - b.level(j * b.size() + k)) <= 2 ? 1 : 0;
+  EXPECT_GE(near, 0.99 * static_cast<double>(a.size())) << i << " and " << j;
+}
+
+/// Two small trained runs, made once: `run` with three classes, `plain` without labels.
+class Sample : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shared_ = std::make_unique<TemporaryDirectory>();
+    write_idx_files(*shared_ / "data", 48, 12);
+    std::ofstream(*shared_ / "tiny.toml") << R"(
+data.source = { kind = "idx", path = ")" << (*shared_ / "data").string()
+                                          << R"(", class_names = ["Left", "Middle", "Right"] }
+model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2 }
+model.mlp = { kind = "moe", setting = "2-in-4" }
+train = { steps = 20, batch = 6 }
+optimizer = { kind = "adamw", lr = 3e-2 }
+ema = { decay = 0.9, warmup = true }
+eval = { every = 0 }
+sample = { every = 0, per_class = 2, steps = 2 }
+)";
+    train("run", {});
+    train("plain", {"--set", "model.classes=0"});
+    fs::remove_all(*shared_ / "data");  // sampling needs none
+  }
+  static void TearDownTestSuite() { shared_.reset(); }
+
+  static void train(const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> args = {"train", (*shared_ / "tiny.toml").string(), "--out",
+                                     (*shared_ / out).string()};
+    args.insert(args.end(), more.begin(), more.end());
+    const ProgramResult result = run_program(args);
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+
+  ProgramResult run(const std::vector<std::string>& more, const std::string& weights = "run") {
+    std::vector<std::string> args = {"sample", (*shared_ / weights).string()};
+    args.insert(args.end(), more.begin(), more.end());
+    return run_program(args, {.cwd = folder_.path()});
+  }
+  Dump dump(std::vector<std::string> more, const std::string& weights = "run") {
+    more.insert(more.end(), {"--out", "dump.safetensors"});
+    const ProgramResult result = run(more, weights);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Dump(folder_ / "dump.safetensors");
+  }
+  /// One line of error with this text, status 2, and no file.
+  void expect_refused(const std::vector<std::string>& args, const std::string& text,
+                      const std::string& weights = "run") {
+    const ProgramResult result = run(args, weights);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(text));
+    EXPECT_TRUE(fs::is_empty(folder_.path())) << text;
+  }
+
+  static std::unique_ptr<TemporaryDirectory> shared_;
+  TemporaryDirectory folder_;
+};
+std::unique_ptr<TemporaryDirectory> Sample::shared_;
+
+TEST_F(Sample, WritesASheetSinglePicturesAndDumps) {
+  const ProgramResult result =
+      run({"--labels", "0,2", "--count", "4", "--steps", "3", "--guidance", "2", "--seed", "7",
+           "--out", "new/grid.png", "--out", "s.safetensors", "--out", "s.npz", "--each", "each"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("4 samples of "));
+  EXPECT_THAT(result.out, HasSubstr("seed 7, heun, 3 steps, guidance 2"));
+
+  const Dump dump(folder_ / "s.safetensors");
+  EXPECT_THAT(dump.shape, ElementsAre(4, 1, 8, 8));
+  EXPECT_THAT(dump.labels, ElementsAre(0, 2, 0, 2));
+  EXPECT_EQ(dump.reader.metadata().at("seed"), "7");
+  EXPECT_GT(fs::file_size(folder_ / "s.npz"), 4 * 64 * sizeof(float));
+
+  const char* names[] = {"000000-label-0.png", "000001-label-2.png", "000002-label-0.png",
+                         "000003-label-2.png"};
+  for (size_t i = 0; i < 4; ++i) {
+    const formats::Image image = formats::read_image(folder_ / "each" / names[i]);
+    ASSERT_EQ(image.pixels.size(), 64u);
+    for (size_t k = 0; k < 64; ++k) EXPECT_EQ(image.pixels[k], dump.level(i * 64 + k));
+  }
+  const formats::Image sheet = formats::read_image(folder_ / "new/grid.png");
+  EXPECT_EQ(sheet.width, sheet.height) << "two columns, two rows";
+  EXPECT_GE(sheet.width, 2 * 64);
+}
+
+TEST_F(Sample, TheSameSeedGivesTheSameFile) {
+  const auto picture = [&](const char* seed) {
+    const ProgramResult result = run({"--seed", seed, "--out", "a.png"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::ifstream file(folder_ / "a.png", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string first = picture("7");
+  EXPECT_TRUE(picture("7") == first);
+  EXPECT_FALSE(picture("8") == first);
+}
+
+TEST_F(Sample, ASampleIsTheSameWhateverTheBatchAndTheCount) {
+  const Dump all = dump({"--labels", "0,1,2", "--count", "8"});
+  const Dump few = dump({"--labels", "0,1,2", "--count", "5", "--batch", "2"});
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(few.labels[i], all.labels[i]);
+    expect_alike(few, i, all, i);
+  }
+  const Dump last = dump({"--labels", "0,1,2", "--first", "7", "--count", "1"});
+  EXPECT_EQ(last.labels[0], all.labels[7]);
+  expect_alike(last, 0, all, 7);
+}
+
+TEST_F(Sample, DefaultsComeFromTheRecipe) {
+  const ProgramResult result = run({});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("6 samples of "));
+  EXPECT_THAT(result.out, HasSubstr("2 steps, guidance 2"));
+  EXPECT_TRUE(fs::exists(folder_ / "samples.png"));
+  EXPECT_THAT(dump({}).labels, ElementsAre(0, 1, 2, 0, 1, 2));
+}
+
+TEST_F(Sample, LabelsMayBeNames) {
+  EXPECT_THAT(dump({"--labels", "right,Left,none"}).labels, ElementsAre(2, 0, 3, 2, 0, 3));
+}
+
+TEST_F(Sample, ReadsTheAverageUnlessAskedForTheRawWeights) {
+  const Dump average = dump({"--count", "2"}), raw = dump({"--count", "2", "--raw"});
+  EXPECT_NE(average.samples, raw.samples);
+  const Dump file = dump({"--count", "2"}, "run/checkpoints/step-00000020/ema.safetensors");
+  EXPECT_EQ(file.samples, average.samples);
+}
+
+TEST_F(Sample, GuidanceAndSamplerCanBeChosen) {
+  const Dump plain = dump({"--guidance", "1"}), guided = dump({"--guidance", "4"});
+  EXPECT_NE(plain.samples, guided.samples);
+  // Outside every time that two steps of Euler visit.
+  const Dump outside =
+      dump({"--sampler", "euler", "--guidance", "4", "--guidance-interval", "0.1,0.2"});
+  EXPECT_EQ(outside.samples, dump({"--sampler", "euler", "--guidance", "1"}).samples);
+  EXPECT_NE(outside.samples, dump({"--sampler", "euler-maruyama", "--guidance", "1"}).samples);
+}
+
+TEST_F(Sample, AModelWithoutLabelsTakesNone) {
+  const Dump samples = dump({"--count", "3"}, "plain");
+  EXPECT_THAT(samples.shape, ElementsAre(3, 1, 8, 8));
+  EXPECT_TRUE(samples.labels.empty());
+  fs::remove(folder_ / "dump.safetensors");
+  expect_refused({"--labels", "0"}, "trained without labels", "plain");
+  expect_refused({"--guidance", "2"}, "nothing to guide by", "plain");
+}
+
+TEST_F(Sample, BadInputIsRefused) {
+  expect_refused({"--labels", "0,4"}, "label 4 is out of range: the model knows 0 to 2");
+  expect_refused({"--labels=-1"}, "label -1 is out of range");
+  expect_refused({"--labels", "Lefd"}, "did you mean 'Left'?");
+  expect_refused({"--sampler", "huen"}, "heun");
+  expect_refused({"--sampler", "ddim"}, "does not work on the objective 'flow'");
+  expect_refused({"--out", "grid.bmp"}, ".safetensors or .npz");
+  expect_refused({"--guidance-interval", "0.8,0.2"}, "from = 0.8 to = 0.2");
+  expect_refused({"--count", "0"}, "--count");
+  expect_refused({"--set", "sample.stepz=3"}, "sample.steps");
+  expect_refused({}, "missing", "missing");
+}
+
+}  // namespace
+}  // namespace gallop::test
