@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -180,6 +181,9 @@ void write_each(const fs::path& folder, const std::vector<formats::Image>& image
 
 void sample(SampleArguments arguments) {
   for (const std::string& file : arguments.out) format_of(file);  // before anything costs time
+  require(!arguments.raw || fs::is_directory(arguments.weights),
+          "--raw chooses between the two weights of a run or a checkpoint, and '",
+          arguments.weights, "' is not the folder of one");
   const training::Restored restored =
       training::restore(arguments.weights, !arguments.raw, arguments.set);
   const bool latent = restored.task->data_info().latent;
@@ -204,11 +208,13 @@ void sample(SampleArguments arguments) {
   const auto start = std::chrono::steady_clock::now();
   const at::Tensor samples = draw(restored, request);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-  std::printf("%lld samples of %s in %s: seed %llu, %s, %lld steps, guidance %g\n",
-              static_cast<long long>(samples.size(0)), restored.weights.c_str(),
-              human_duration(time.count()).c_str(), static_cast<unsigned long long>(request.seed),
-              request.sampler.kind().c_str(), static_cast<long long>(request.steps),
-              request.guidance.scale);
+  std::ostringstream settings;
+  settings << "seed " << request.seed << ", " << request.sampler.kind() << ", " << request.steps
+           << " steps";
+  if (restored.model->args().classes > 0) settings << ", guidance " << request.guidance.scale;
+  std::printf("%lld samples of %s in %s: %s\n", static_cast<long long>(samples.size(0)),
+              restored.weights.c_str(), human_duration(time.count()).c_str(),
+              settings.str().c_str());
 
   const std::vector<formats::Image> images =
       pictures ? training::to_images(samples) : std::vector<formats::Image>();
@@ -239,11 +245,12 @@ void add_options(CLI::App& command, SampleArguments& a) {
                   "classes, by number or name, or none (no class); sample i is of label i modulo "
                   "their number. Default: all, or ten of them spread evenly")
       ->delimiter(',')
+      ->type_name("LABEL,...")
       ->allow_extra_args(false);
   command
       .add_option("--count", a.count,
                   "samples in all. Default: sample.per_class of the recipe for each label")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+      ->check(CLI::PositiveNumber);
   command.add_option("--first", a.first, "index of the first sample; goes on where others ended")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--seed", a.seed, "key of the noise. Default: that of the recipe")
@@ -251,8 +258,7 @@ void add_options(CLI::App& command, SampleArguments& a) {
   command.add_option("--sampler", a.sampler,
                      "how noise becomes an image (see `gallop components sampler`); its settings "
                      "are keys: --set sample.sampler.eta=1");
-  command.add_option("--steps", a.steps, "steps of the sampler")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  command.add_option("--steps", a.steps, "steps of the sampler")->check(CLI::PositiveNumber);
   command.add_option("--guidance", a.guidance, "classifier-free guidance scale; 1: none")
       ->check(CLI::NonNegativeNumber);
   command
@@ -264,7 +270,7 @@ void add_options(CLI::App& command, SampleArguments& a) {
   command.add_option("--guidance-channels", a.channels, "all, or first-3 as DiT did")
       ->check(CLI::IsMember({"all", "first-3"}));
   command.add_option("--batch", a.batch, "samples at once; does not change them")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+      ->check(CLI::PositiveNumber);
   command.add_flag("--raw", a.raw, "the trained weights instead of their moving average (EMA)");
   command
       .add_option("--out", a.out,

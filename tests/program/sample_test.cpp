@@ -50,7 +50,7 @@ void expect_alike(const Dump& a, size_t i, const Dump& b, size_t j) {
   EXPECT_GE(near, 0.99 * static_cast<double>(a.size())) << i << " and " << j;
 }
 
-/// Two small trained runs, made once: `run` with three classes, `plain` without labels.
+/// A small trained run with three classes, made once.
 class Sample : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -59,17 +59,14 @@ class Sample : public testing::Test {
     std::ofstream(*shared_ / "tiny.toml") << R"(
 data.source = { kind = "idx", path = ")" << (*shared_ / "data").string()
                                           << R"(", class_names = ["Left", "Middle", "Right"] }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2 }
-model.mlp = { kind = "moe", setting = "2-in-4" }
-train = { steps = 20, batch = 6 }
+model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
+train = { steps = 6, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-2 }
 ema = { decay = 0.9, warmup = true }
 eval = { every = 0 }
 sample = { every = 0, per_class = 2, steps = 2 }
 )";
     train("run", {});
-    train("plain", {"--set", "model.classes=0"});
-    fs::remove_all(*shared_ / "data");  // sampling needs none
   }
   static void TearDownTestSuite() { shared_.reset(); }
 
@@ -156,13 +153,15 @@ TEST_F(Sample, ASampleIsTheSameWhateverTheBatchAndTheCount) {
   expect_alike(last, 0, all, 7);
 }
 
-TEST_F(Sample, DefaultsComeFromTheRecipe) {
+TEST_F(Sample, NeedsNoDataAndTakesItsDefaultsFromTheRecipe) {
+  fs::rename(*shared_ / "data", *shared_ / "away");
   const ProgramResult result = run({});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("6 samples of "));
   EXPECT_THAT(result.out, HasSubstr("2 steps, guidance 2"));
   EXPECT_TRUE(fs::exists(folder_ / "samples.png"));
   EXPECT_THAT(dump({}).labels, ElementsAre(0, 1, 2, 0, 1, 2));
+  fs::rename(*shared_ / "away", *shared_ / "data");
 }
 
 TEST_F(Sample, LabelsMayBeNames) {
@@ -172,7 +171,7 @@ TEST_F(Sample, LabelsMayBeNames) {
 TEST_F(Sample, ReadsTheAverageUnlessAskedForTheRawWeights) {
   const Dump average = dump({"--count", "2"}), raw = dump({"--count", "2", "--raw"});
   EXPECT_NE(average.samples, raw.samples);
-  const Dump file = dump({"--count", "2"}, "run/checkpoints/step-00000020/ema.safetensors");
+  const Dump file = dump({"--count", "2"}, "run/checkpoints/step-00000006/ema.safetensors");
   EXPECT_EQ(file.samples, average.samples);
 }
 
@@ -187,6 +186,7 @@ TEST_F(Sample, GuidanceAndSamplerCanBeChosen) {
 }
 
 TEST_F(Sample, AModelWithoutLabelsTakesNone) {
+  train("plain", {"--set", "model.classes=0"});
   const Dump samples = dump({"--count", "3"}, "plain");
   EXPECT_THAT(samples.shape, ElementsAre(3, 1, 8, 8));
   EXPECT_TRUE(samples.labels.empty());
@@ -204,8 +204,10 @@ TEST_F(Sample, BadInputIsRefused) {
   expect_refused({"--out", "grid.bmp"}, ".safetensors or .npz");
   expect_refused({"--guidance-interval", "0.8,0.2"}, "from = 0.8 to = 0.2");
   expect_refused({"--count", "0"}, "--count");
-  expect_refused({"--set", "sample.stepz=3"}, "sample.steps");
-  expect_refused({}, "missing", "missing");
+  expect_refused({"--set", "sample.stepz=3"}, "did you mean 'steps'?");
+  expect_refused({}, "'" + (*shared_ / "missing").string() + "' does not exist", "missing");
+  expect_refused({"--raw"}, "--raw chooses between",
+                 "run/checkpoints/step-00000006/ema.safetensors");
 }
 
 }  // namespace
