@@ -11,6 +11,7 @@
 #include "gallop/command.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/options.h"
 #include "gallop/training/calibrate.h"
 #include "gallop/training/device.h"
 #include "gallop/training/restore.h"
@@ -81,9 +82,7 @@ const Command registered{[](CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   command->add_flag("--raw", arguments->raw, "the raw weights instead of the EMA weights");
-  command->add_option("--set", arguments->set, "override a key of the recipe; repeatable")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->set);
   command->callback([arguments] { calibrate(*arguments); });
 }};
 

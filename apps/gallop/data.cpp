@@ -14,6 +14,7 @@
 #include "gallop/data/recognise.h"
 #include "gallop/data/sheet.h"
 #include "gallop/data/summary.h"
+#include "gallop/options.h"
 #include "gallop/training/recipe.h"
 
 namespace gallop {
@@ -157,8 +158,7 @@ const Command registered{[](CLI::App& app) {
                       "left out");
   command->add_option("--out", options->sheet,
                       "PNG to draw; <name of the data>-examples.png where left out");
-  command->add_option("--set", options->overrides,
-                      "KEY=VALUE over a key of the recipe, such as data.source.size=64");
+  add_overrides(*command, options->overrides);
   command->callback([options] { info(*options); });
 }};
 

@@ -6,6 +6,7 @@
 
 #include "gallop/base/stop.h"
 #include "gallop/command.h"
+#include "gallop/options.h"
 #include "gallop/training/trainer.h"
 
 namespace gallop {
@@ -35,9 +36,7 @@ const Command registered{[](CLI::App& app) {
   command->add_option("recipe", arguments->recipe, "TOML recipe, or the config.toml of a run")
       ->required();
   command->add_option("--out", arguments->out, "run directory (default: runs/<recipe name>)");
-  command->add_option("--set", arguments->set, "override a key: --set model.depth=6; repeatable")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->set);
   command
       ->add_option("--allow", arguments->allow,
                    "accept a changed key on resume although it changes what the state means")
