@@ -66,11 +66,11 @@ std::string padded(const std::string& text, size_t to) {
   return text + std::string(to > text.size() ? to - text.size() : 0, ' ');
 }
 
-/// A cell of a Markdown table.
+/// A text in Markdown, as part of a line or of a table.
 std::string cell(const std::string& text) {
   std::string result;
   for (const char c : text) {
-    if (c == '|') result += '\\';
+    if (c == '|' || c == '<') result += '\\';
     result += c;
   }
   return result;
@@ -131,7 +131,13 @@ std::string reference_text(Struct& config) {
 }
 
 std::string reference_markdown(Struct& config) {
-  std::string out = "# Keys of a recipe\n";
+  std::string out =
+      "# Keys of a recipe\n\n"
+      "Written by `gallop config --reference --markdown`. A key stands in its table, or comes "
+      "from\n"
+      "`--set table.key=value`. A kind is chosen by its name, `gate = \"softmax\"`, or as a table "
+      "of\n"
+      "`kind` and its settings. `base = \"other.toml\"` inherits from another recipe.\n";
   std::string category;
   for (const auto& section : reference(config)) {
     const bool kind = !section.category.empty();
@@ -145,7 +151,7 @@ std::string reference_markdown(Struct& config) {
       out += section.name.empty() ? "\n## Top of the recipe\n" : "\n## `[" + section.name + "]`\n";
     }
     const auto doc = with_paper(section.doc, section.paper);
-    if (!doc.empty()) out += "\n" + doc + "\n";
+    if (!doc.empty()) out += "\n" + cell(doc) + "\n";
     if (section.keys.empty()) continue;
     out += "\n| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
     for (const auto& key : section.keys) {
@@ -173,7 +179,10 @@ std::string component_text(const std::string& category) {
 }
 
 std::string component_markdown(const std::string& category) {
-  std::string out = "| category | kind | what it is | paper |\n|---|---|---|---|\n";
+  std::string out = category.empty() ? "# Table of components\n\n"
+                                       "Written by `gallop components --markdown`.\n\n"
+                                     : "";
+  out += "| category | kind | what it is | paper |\n|---|---|---|---|\n";
   for (const auto& name : wanted(category)) {
     for (const auto* info : components_of(name)) {
       out += "| " + name + " | `" + info->kind + "` | " + cell(info->summary) + " | " +
