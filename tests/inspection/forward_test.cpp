@@ -8,6 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tensors.h"
@@ -45,12 +46,7 @@ class Forward : public ::testing::Test {
     return result;
   }
   std::string error(const ForwardOptions& options = {}) {
-    try {
-      run_forward(*model, forward_case, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    return testing::message_of([&] { run_forward(*model, forward_case, options); });
   }
   std::map<std::string, at::Tensor> run(const ForwardOptions& options) {
     const auto results = run_forward(*model, forward_case, options);

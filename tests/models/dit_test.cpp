@@ -13,6 +13,7 @@
 #include "gallop/models/counts.h"
 #include "gallop/models/dit/patches.h"
 #include "gallop/models/weights.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
@@ -251,12 +252,7 @@ TEST(Dit, NullLabelExistsOnlyWithLabelDropout) {
 }
 
 std::string error_of(const Overrides& changes, const Model::Args& args = kImage) {
-  try {
-    small(changes, args);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return testing::message_of([&] { small(changes, args); });
 }
 
 TEST(Dit, RefusesImpossibleSizes) {
@@ -275,13 +271,10 @@ TEST(Dit, RefusesImpossibleSizes) {
 TEST(Dit, RefusesAnInputOfAnotherShape) {
   const auto model = small({"classes=0"});
   model->materialize(0);
-  try {
-    model->forward(at::zeros({1, 3, 28, 28}), {.timestep_B = tensor_of({0})});
-    FAIL() << "three channels went into a model of one";
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("[B, 1, 28, 28]"));
-    EXPECT_THAT(error.what(), HasSubstr("[1, 3, 28, 28]"));
-  }
+  const std::string message = testing::message_of(
+      [&] { model->forward(at::zeros({1, 3, 28, 28}), {.timestep_B = tensor_of({0})}); });
+  EXPECT_THAT(message, HasSubstr("[B, 1, 28, 28]"));
+  EXPECT_THAT(message, HasSubstr("[1, 3, 28, 28]"));
 }
 
 TEST(Weights, OfAnotherModelAreListedAndNothingIsChanged) {
@@ -291,15 +284,12 @@ TEST(Weights, OfAnotherModelAreListedAndNothingIsChanged) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, tensor] : named_tensors(*other)) tensors.emplace(name, tensor);
   const at::Tensor before = (**model->find_parameter("blocks.0.attn.qkv.weight")).clone();
-  try {
-    load_weights(*model, tensors, "other.safetensors");
-    FAIL() << "weights of another model were loaded";
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("other.safetensors does not fit"));
-    EXPECT_THAT(error.what(), HasSubstr("missing:    blocks.0.mlp.fc1.weight"));
-    EXPECT_THAT(error.what(), HasSubstr("unexpected: blocks.0.moe.router.gate.weight"));
-    EXPECT_THAT(error.what(), HasSubstr("blocks.0.attn.proj.bias: expected [16], found [32]"));
-  }
+  const std::string message =
+      testing::message_of([&] { load_weights(*model, tensors, "other.safetensors"); });
+  EXPECT_THAT(message, HasSubstr("other.safetensors does not fit"));
+  EXPECT_THAT(message, HasSubstr("missing:    blocks.0.mlp.fc1.weight"));
+  EXPECT_THAT(message, HasSubstr("unexpected: blocks.0.moe.router.gate.weight"));
+  EXPECT_THAT(message, HasSubstr("blocks.0.attn.proj.bias: expected [16], found [32]"));
   EXPECT_TRUE(before.equal(**model->find_parameter("blocks.0.attn.qkv.weight")));
 }
 

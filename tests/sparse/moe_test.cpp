@@ -13,6 +13,7 @@
 #include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
 #include "gallop/sparse/statistics.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
@@ -238,13 +239,8 @@ TEST(Moe, SettingNamesExpertsAndActive) {
   EXPECT_EQ(settings.hidden_of(96), 128);
 }
 
-std::string error_of(const std::string& settings, int64_t D = 12) {
-  try {
-    const Layer layer(settings, D, 4);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+std::string error_of(const std::string& settings) {
+  return testing::message_of([&] { const Layer layer(settings, 12, 4); });
 }
 
 TEST(Moe, RefusesImpossibleSizes) {
@@ -256,7 +252,7 @@ TEST(Moe, RefusesImpossibleSizes) {
   }
   EXPECT_THAT(error_of("split = 5"), HasSubstr("not divisible by the split 5"));
   EXPECT_THAT(error_of("active = 0"), HasSubstr("out of range"));
-  EXPECT_EQ(error_of("split = 5\nhidden = 7"), "");
+  EXPECT_EQ(error_of("split = 5\nhidden = 7"), "no error");
 }
 
 }  // namespace
