@@ -4,12 +4,16 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
 #include "gallop/base/human.h"
+#include "gallop/base/json.h"
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"

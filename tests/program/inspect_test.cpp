@@ -43,14 +43,21 @@ TEST(Inspect, ARunAndItsCheckpoints) {
   write_idx_files(folder / "data", 48, 12);
   std::ofstream(folder / "tiny.toml")
       << "data.source = { kind = \"idx\", path = \"" << (folder / "data").string() << R"(" }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2 }
-model.mlp = { kind = "moe", setting = "2-in-4" }
+threads = 1
 task = { kind = "image-generation", objective = "flow" }
 train = { steps = 6, batch = 6 }
 eval = { every = 3, samples = 12, batch = 12 }
 sample = { every = 0 }
 checkpoint = { every = 3 }
 log = { every = 1, tensorboard = false }
+
+[model]
+kind = "dit"
+depth = 1
+width = 16
+heads = 2
+patch = 2
+mlp = { kind = "moe", setting = "2-in-4" }
 )";
   const fs::path run = folder / "run";
   const ProgramResult trained =
@@ -60,14 +67,13 @@ log = { every = 1, tensorboard = false }
   ProgramResult result = inspect(run);
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.err, "");
-  EXPECT_THAT(
-      result.out,
-      AllOf(ContainsRegex("step +6\n"), ContainsRegex("weights +EMA .* of step 6"),
-            ContainsRegex("thresholds +exact"), ContainsRegex("recipe +tiny, seed 0"),
-            HasSubstr("depth=1"), HasSubstr("steps=6, batch=6"),
-            ContainsRegex("last train +step 6: .*loss 0\\.?[0-9]*|last train +step 6: .*loss"),
-            ContainsRegex("last eval +step 6: "), HasSubstr("(step 2)"), HasSubstr("(step 6)"),
-            Not(HasSubstr("(step 1)"))));
+  EXPECT_THAT(result.out,
+              AllOf(ContainsRegex("step +6\n"), ContainsRegex("weights +EMA .* of step 6"),
+                    ContainsRegex("thresholds +exact"), ContainsRegex("recipe +tiny, seed 0"),
+                    HasSubstr("depth=1"), HasSubstr("steps=6, batch=6"),
+                    ContainsRegex("last train +step 6: .*loss "),
+                    ContainsRegex("last eval +step 6: "), ContainsRegex("\\(step[ \n]+2\\)"),
+                    ContainsRegex("\\(step[ \n]+6\\)"), Not(ContainsRegex("\\(step[ \n]+1\\)"))));
   EXPECT_THAT(result.out, AllOf(ContainsRegex("checkpoints +step-00000006, .*, verified\n"),
                                 ContainsRegex(" step-00000003, .*, verified\n"),
                                 ContainsRegex("parameters +[0-9.]+k, [0-9.]+k of them active")));
@@ -82,7 +88,7 @@ log = { every = 1, tensorboard = false }
   fs::resize_file(newest / "optimizer.safetensors", 50);
   result = inspect(run);
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.out, AllOf(ContainsRegex("step +3\n"), HasSubstr("DAMAGED: "),
+  EXPECT_THAT(result.out, AllOf(ContainsRegex("step +3\n"), HasSubstr("DAMAGED:"),
                                 HasSubstr("optimizer.safetensors")));
   result = inspect(newest);
   EXPECT_EQ(result.status, 2);
