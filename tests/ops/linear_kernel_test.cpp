@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
+#include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
 #include "tests/ops/operator_test.h"
 
@@ -29,6 +30,13 @@ TEST(Linear, TakesAnyLayoutAndLeadingSizes) {
   EXPECT_EQ(y.sizes(), (std::vector<int64_t>{5, 4, 7}));
   EXPECT_TRUE(at::equal(y, ops::linear(x.contiguous(), weight.contiguous(), {})));
   EXPECT_EQ(ops::linear(x.narrow(0, 0, 0), weight, {}).sizes(), (std::vector<int64_t>{0, 4, 7}));
+}
+
+TEST(Linear, RunsTheReferenceUnderAGuard) {
+  const at::Tensor x = random("x", {9, 40}).set_requires_grad(true), weight = random("w", {7, 40});
+  const ops::ReferenceGuard guard;
+  const at::Tensor y = ops::linear_gelu(x, weight, {});
+  EXPECT_TRUE(at::equal(y, ops::linear_gelu_reference(x, weight, {})));
 }
 
 TEST(Linear, NamesSizesThatDoNotFit) {

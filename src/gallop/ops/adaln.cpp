@@ -28,13 +28,18 @@ void check(const char* name, const at::Tensor& x_BLD, const at::Tensor& m_BD) {
 }
 
 // A modulation is mostly a part of a longer row of modulations.
-struct SampleRows {
-  at::Tensor tensor;
+class SampleRows {
+ public:
   explicit SampleRows(const at::Tensor& m_BD)
-      : tensor(m_BD.stride(1) == 1 ? m_BD : m_BD.contiguous()) {}
-  const float* operator[](int64_t b) const {
-    return tensor.const_data_ptr<float>() + b * tensor.stride(0);
-  }
+      : tensor_(m_BD.stride(1) == 1 ? m_BD : m_BD.contiguous()),
+        data_(tensor_.const_data_ptr<float>()),
+        ld_(tensor_.stride(0)) {}
+  const float* operator[](int64_t b) const { return data_ + b * ld_; }
+
+ private:
+  at::Tensor tensor_;  // keeps the data alive
+  const float* data_;
+  int64_t ld_;
 };
 
 at::Tensor modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD, const at::Tensor& scale_BD,
@@ -74,10 +79,11 @@ at::Tensor gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
   const int64_t B = y_BLD.size(0), L = y_BLD.size(1), D = y_BLD.size(2);
   const SampleRows gates(gate_BD);
   const at::Tensor y = y_BLD.contiguous(), out = at::empty_like(y);
+  const float* from = y.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
   at::parallel_for(0, B * L, rows_of_a_task, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      multiply_elements(gates[r / L], y.const_data_ptr<float>() + r * D, D,
-                        out.mutable_data_ptr<float>() + r * D);
+      multiply_elements(gates[r / L], from + r * D, D, to + r * D);
     }
   });
   return out;

@@ -1,6 +1,5 @@
 #include "gallop/models/dit/dit.h"
 
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/silu.h>
 
 #include <sstream>
@@ -9,6 +8,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/models/dit/patches.h"
 #include "gallop/ops/adaln.h"
+#include "gallop/ops/linear.h"
 
 namespace gallop::models {
 
@@ -34,8 +34,11 @@ PatchEmbedder::PatchEmbedder(nn::Module& parent, std::string name, int64_t patch
       bias_(*this, "proj.bias", {D}, nn::Init::zeros(), {.decay = false}) {}
 
 at::Tensor PatchEmbedder::forward(const at::Tensor& x_BCHW) const {
-  const at::Tensor grid_BDhw = at::conv2d(x_BCHW, *weight_, *bias_, {patch_, patch_});
-  return grid_BDhw.flatten(2).transpose(1, 2);
+  const int64_t B = x_BCHW.size(0), C = x_BCHW.size(1), p = patch_;
+  const int64_t h = x_BCHW.size(2) / p, w = x_BCHW.size(3) / p;
+  const at::Tensor patches_BLX =
+      x_BCHW.reshape({B, C, h, p, w, p}).permute({0, 2, 4, 1, 3, 5}).reshape({B, h * w, C * p * p});
+  return ops::linear(patches_BLX, weight_->flatten(1), *bias_);
 }
 
 DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
