@@ -27,15 +27,20 @@ class FailingFileSystem::File : public OutputFile {
 
   using OutputFile::write;
   void write(std::span<const std::byte> bytes) override {
+    const std::scoped_lock lock(system_.mutex_);
     if (!system_.enter("write", path_, true)) return append_bytes(path_, bytes);
     append_bytes(path_, bytes.first(bytes.size() / 2));
     fail("cannot write '", path_.string(), "': No space left on device (made up)");
   }
   void sync() override {
+    const std::scoped_lock lock(system_.mutex_);
     system_.enter("sync", path_, true);
     system_.durable_[path_] = fs::file_size(path_);
   }
-  void close() override { system_.enter("close", path_); }
+  void close() override {
+    const std::scoped_lock lock(system_.mutex_);
+    system_.enter("close", path_);
+  }
 
  private:
   FailingFileSystem& system_;
@@ -48,6 +53,7 @@ bool FailingFileSystem::enter(const std::string& what, const fs::path& path, boo
   const bool now = fault_ != Fault::none && call == n_;
   const bool after =
       call > n_ && (fault_ == Fault::power_cut || (fault_ == Fault::stay_full && uses_space));
+  if (now) faulted();
   if (now && what == "write" && (fault_ == Fault::shorten || fault_ == Fault::stay_full))
     return true;
   if (now || after)
@@ -72,16 +78,19 @@ std::unique_ptr<OutputFile> FailingFileSystem::open(const fs::path& path, bool t
 }
 
 std::unique_ptr<OutputFile> FailingFileSystem::create(const fs::path& path) {
+  const std::scoped_lock lock(mutex_);
   enter("create", path);
   return open(path, true);
 }
 
 std::unique_ptr<OutputFile> FailingFileSystem::append(const fs::path& path) {
+  const std::scoped_lock lock(mutex_);
   enter("append", path);
   return open(path, false);
 }
 
 void FailingFileSystem::rename(const fs::path& from, const fs::path& to) {
+  const std::scoped_lock lock(mutex_);
   enter("rename", to);
   Change change{from, to, std::nullopt};
   if (fs::is_regular_file(to)) change.replaced = read_file(to);
@@ -102,16 +111,19 @@ void FailingFileSystem::rename(const fs::path& from, const fs::path& to) {
 }
 
 void FailingFileSystem::remove_all(const fs::path& path) {
+  const std::scoped_lock lock(mutex_);
   enter("remove_all", path);
   fs::remove_all(path);
 }
 
 void FailingFileSystem::make_directories(const fs::path& path) {
+  const std::scoped_lock lock(mutex_);
   enter("make_directories", path);
   fs::create_directories(path);
 }
 
 void FailingFileSystem::sync_directory(const fs::path& path) {
+  const std::scoped_lock lock(mutex_);
   enter("sync_directory", path);
   const fs::path folder = path.empty() ? fs::path(".") : path;
   std::erase_if(changes_, [&](const Change& c) { return folder_of(c.to) == folder; });

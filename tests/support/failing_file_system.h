@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,7 +16,7 @@ namespace gallop::test {
 /// create, append, rename, remove_all, make_directories, sync_directory of the system, and write,
 /// sync, close of its files all count, from 0. Put in place by `replace_file_system`. To try every
 /// place where a run can break, count the calls of a good run and repeat it with n = 0, 1, ...,
-/// calls - 1.
+/// calls - 1. Calls of several threads are taken one after the other.
 class FailingFileSystem : public FileSystem {
  public:
   enum class Fault {
@@ -51,6 +52,10 @@ class FailingFileSystem : public FileSystem {
   void make_directories(const fs::path& path) override;
   void sync_directory(const fs::path& path) override;
 
+ protected:
+  /// Called at call n, before it fails.
+  virtual void faulted() {}
+
  private:
   class File;
   /// A change of a folder that has not been synced.
@@ -64,6 +69,7 @@ class FailingFileSystem : public FileSystem {
   bool enter(const std::string& what, const fs::path& path, bool uses_space = false);
   std::unique_ptr<OutputFile> open(const fs::path& path, bool truncate);
 
+  std::recursive_mutex mutex_;
   Fault fault_;
   size_t n_;
   std::vector<std::string> log_;

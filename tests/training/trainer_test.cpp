@@ -16,82 +16,12 @@
 #include "gallop/training/restore.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_run.h"
 
 namespace gallop::training {
 namespace {
 
 using test::TemporaryDirectory;
-
-// A model that trains in a second, with everything a real recipe has.
-constexpr const char* tiny = R"(
-seed = 5
-threads = 1
-device = "cpu"
-data.source = { kind = "toy", count = 48 }
-task = { kind = "image-generation", objective = "flow" }
-train = { steps = 12, batch = 6 }
-optimizer = { kind = "adamw", lr = 3e-3 }
-schedule = { kind = "cosine", warmup = 3 }
-ema = { decay = 0.9, warmup = true }
-eval = { every = 4, samples = 12, batch = 12 }
-sample = { every = 0 }
-checkpoint = { every = 100 }
-log = { every = 2, tensorboard = false }
-[model]
-kind = "dit"
-depth = 2
-width = 16
-heads = 2
-patch = 2
-[model.mlp]
-kind = "moe"
-setting = "2-in-4"
-[model.mlp.losses]
-router_similarity.weight = 1e-4
-per_layer.weight = 1e-2
-)";
-
-Recipe recipe_in(const std::filesystem::path& out, const std::vector<std::string>& overrides = {}) {
-  Recipe recipe;
-  config::load_text(recipe, tiny, "tiny", overrides);
-  recipe.name = "tiny";
-  recipe.out = out.string();
-  return recipe;
-}
-
-// All that a run wrote to its log, without what a clock decides.
-std::vector<std::string> log_lines(const std::filesystem::path& run) {
-  std::ifstream file(run / "log.jsonl");
-  std::vector<std::string> lines;
-  for (std::string text; std::getline(file, text);) {
-    const Json line = Json::parse(text);
-    Json kept = Json::object();
-    for (const auto& [key, value] : line.as_object()) {
-      if (key != "time" && key != "seconds" && key != "images_per_second") kept[key] = value;
-    }
-    lines.push_back(kept.dump());
-  }
-  return lines;
-}
-
-std::vector<double> logged(const std::filesystem::path& run, const std::string& kind,
-                           const std::string& name) {
-  std::vector<double> values;
-  for (const std::string& line : log_lines(run)) {
-    const Json json = Json::parse(line);
-    if (json.at("kind").as_string() == kind) values.push_back(json.at(name).as_double());
-  }
-  return values;
-}
-
-void expect_equal_weights(const nn::Module& a, const nn::Module& b) {
-  const auto left = models::named_tensors(a), right = models::named_tensors(b);
-  ASSERT_EQ(left.size(), right.size());
-  for (size_t i = 0; i < left.size(); ++i) {
-    EXPECT_EQ(left[i].first, right[i].first);
-    EXPECT_TRUE(left[i].second.equal(right[i].second)) << left[i].first;
-  }
-}
 
 TEST(Trainer, LearnsAndLeavesARunDirectory) {
   const TemporaryDirectory folder;
@@ -147,37 +77,6 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   EXPECT_EQ(layers, 2);
   EXPECT_NEAR(pairs / tokens, 2.0, 1e-3);
 }
-
-class ExactResume : public testing::TestWithParam<std::string> {};
-
-// Stopped after any step, in the middle of a log interval, an epoch and an evaluation interval, the
-// same command goes on as if nothing had happened: same log, same weights, to the bit.
-TEST_P(ExactResume, EqualsTheUninterruptedRun) {
-  const std::vector<std::string> overrides = {GetParam(), "train.accumulate=2", "train.steps=10"};
-  const TemporaryDirectory folder;
-  Trainer whole(recipe_in(folder / "whole", overrides));
-  whole.run();
-  for (const int64_t stop : {1, 3, 6, 9}) {
-    const auto run = folder / ("stopped-" + std::to_string(stop));
-    {
-      Trainer first(recipe_in(run, overrides));
-      EXPECT_EQ(first.run(stop), Ended::stopped);
-      EXPECT_EQ(first.state().step, stop);
-    }
-    Trainer second(recipe_in(run, overrides));
-    EXPECT_EQ(second.state().step, stop);
-    EXPECT_EQ(second.run(), Ended::finished);
-    EXPECT_EQ(log_lines(run), log_lines(folder / "whole")) << "stopped at " << stop;
-    expect_equal_weights(second.model(), whole.model());
-    expect_equal_weights(second.average(), whole.average());
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Families, ExactResume,
-                         testing::Values("model.mlp.selection=race", "model.mlp.selection=token",
-                                         "model.mlp.selection=expert", "model.mlp={kind=\"dense\"}",
-                                         "task.objective={kind=\"ddpm\"}",
-                                         "data.source.classes=0"));
 
 TEST(Trainer, StopsWhenAskedAndSaves) {
   const TemporaryDirectory folder;

@@ -172,7 +172,8 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   return result;
 }
 
-EvalOutput ImageGeneration::evaluate(const models::Model& model) {
+EvalOutput ImageGeneration::evaluate(
+    const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::NoGradGuard no_grad;
   if (!held_out_) held_out_ = open("test");
   const int64_t count = std::min(args_.eval_samples, held_out_->info().count);
@@ -199,6 +200,7 @@ EvalOutput ImageGeneration::evaluate(const models::Model& model) {
       sums[i].first = all[i].first;
       sums[i].second += all[i].second.to(at::kDouble).sum().item<double>();
     }
+    if (progress) progress(first + size, count);
   }
 
   for (auto& sum : sums) sum.second /= static_cast<double>(count);

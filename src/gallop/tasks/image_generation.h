@@ -30,7 +30,9 @@ class ImageGeneration : public Task {
   TrainOutput train(const models::Model& model, int64_t micro_batch) override;
   /// The first samples of the test split, at times spread evenly over the process, with noise keyed
   /// by the sample, labels as given. The same for every batch size but for rounding.
-  EvalOutput evaluate(const models::Model& model) override;
+  EvalOutput evaluate(
+      const models::Model& model,
+      const std::function<void(int64_t done, int64_t total)>& progress = {}) override;
   void route(const models::Model& model, int64_t batches,
              const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.

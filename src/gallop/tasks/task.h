@@ -78,8 +78,11 @@ class Task {
   virtual void start(int64_t micro_batch) = 0;
   /// Reads micro-batch `micro_batch` (they must come in order) and runs it.
   virtual TrainOutput train(const models::Model& model, int64_t micro_batch) = 0;
-  /// The held-out loss; every call uses the same (sample, time, noise).
-  virtual EvalOutput evaluate(const models::Model& model) = 0;
+  /// The held-out loss; every call uses the same (sample, time, noise). `progress` is called after
+  /// every batch with the samples done of all, and may throw to stop.
+  virtual EvalOutput evaluate(
+      const models::Model& model,
+      const std::function<void(int64_t done, int64_t total)>& progress = {}) = 0;
   /// Routing of `batches` fixed batches of training data, keyed by the seed, with top-K routing and
   /// without changing anything: what thresholds are calibrated on. Calls `visit` for each batch.
   virtual void route(

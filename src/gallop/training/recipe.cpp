@@ -46,6 +46,12 @@ void CheckpointConfig::fields(config::Visitor& v) {
   v.field("keep_last", keep_last, "newest checkpoints that are kept", at_least(1));
   v.field("keep_every", keep_every, "also keep those whose step is a multiple; 0: none",
           at_least(0));
+  v.field("background_save", background_save,
+          "write beside the training, from a copy of the state in memory; false: training waits");
+  v.field("on_error", on_error,
+          "after a checkpoint, log line or sample sheet that could not be written (a full disk): "
+          "warn and train on, or stop with the last good checkpoint",
+          {"go-on", "stop"});
 }
 
 void LogConfig::fields(config::Visitor& v) {

@@ -42,6 +42,8 @@ struct CheckpointConfig : config::Fields<CheckpointConfig> {
   int64_t every = 500;
   int64_t keep_last = 2;
   int64_t keep_every = 0;
+  bool background_save = true;
+  std::string on_error = "go-on";
   void fields(config::Visitor& v) override;
 };
 

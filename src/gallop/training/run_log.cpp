@@ -101,8 +101,9 @@ void RunLog::write(int64_t step, const std::string& kind,
   if (state_->events) state_->events->scalars(scalars, step);
 }
 
-void RunLog::sync() {
-  if (state_->file) state_->file->sync();
+void RunLog::sync() const {
+  // Through a descriptor of its own, which makes what all others wrote durable too.
+  file_system().append(state_->path)->sync();
 }
 
 void RunLog::image(int64_t step, const std::string& tag, const formats::Image& image) {

@@ -30,8 +30,8 @@ class RunLog {
   void write(int64_t step, const std::string& kind,
              const std::vector<std::pair<std::string, double>>& values);
   /// Makes log.jsonl durable: before a checkpoint, so that a power cut takes no line that a resumed
-  /// run does not write again.
-  void sync();
+  /// run does not write again. Any thread, also while another one writes.
+  void sync() const;
   /// An image in TensorBoard.
   void image(int64_t step, const std::string& tag, const formats::Image& image);
   /// Text in TensorBoard (the recipe).

@@ -1,5 +1,7 @@
 #include "gallop/training/run_state.h"
 
+#include <limits>
+
 #include "gallop/base/error.h"
 
 namespace gallop::training {
@@ -15,8 +17,8 @@ Json numbers(const std::map<std::string, double>& values) {
 std::map<std::string, double> numbers(const Json& json) {
   std::map<std::string, double> values;
   for (const auto& [name, value] : json.as_object()) {
-    // A number that was not finite is stored as null.
-    if (value.is_number()) values[name] = value.as_double();
+    // JSON has null for a number that was not finite.
+    values[name] = value.is_number() ? value.as_double() : std::numeric_limits<double>::quiet_NaN();
   }
   return values;
 }
@@ -24,6 +26,8 @@ std::map<std::string, double> numbers(const Json& json) {
 }  // namespace
 
 Json RunState::to_json() const {
+  // A new member does not compile until it is named here; then write and read it below.
+  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11] = *this;
   Json json = Json::object();
   json["step"] = step;
   json["applied"] = applied;
@@ -34,6 +38,8 @@ Json RunState::to_json() const {
   json["sums"] = numbers(sums);
   json["last_train"] = numbers(last_train);
   json["last_eval"] = numbers(last_eval);
+  json["evaluated"] = evaluated;
+  json["drawn"] = drawn;
   json["exact_thresholds"] = exact_thresholds;
   return json;
 }
@@ -49,6 +55,13 @@ RunState RunState::from_json(const Json& json) {
   state.sums = numbers(json.at("sums"));
   state.last_train = numbers(json.at("last_train"));
   state.last_eval = numbers(json.at("last_eval"));
+  // Checkpoints from before these were kept were written after both.
+  const auto step_or_now = [&](const char* key) {
+    const Json* found = json.find(key);
+    return found != nullptr ? found->as_int() : state.step;
+  };
+  state.evaluated = step_or_now("evaluated");
+  state.drawn = step_or_now("drawn");
   state.exact_thresholds = json.at("exact_thresholds").as_bool();
   require(state.step >= 0 && state.applied + state.skipped == state.step,
           "state.json: ", state.applied, " applied and ", state.skipped,

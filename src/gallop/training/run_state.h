@@ -19,6 +19,9 @@ struct RunState {
   std::map<std::string, double> sums;
   int64_t summed_steps = 0;
   std::map<std::string, double> last_train, last_eval;  ///< the last lines of the log
+  /// Steps of the last periodic evaluation and sample sheet: one that a stop left over is done when
+  /// the run goes on.
+  int64_t evaluated = 0, drawn = 0;
   /// The thresholds of the EMA weights were calibrated after the last step; else they follow the
   /// training batches.
   bool exact_thresholds = false;

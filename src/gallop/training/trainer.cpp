@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -33,8 +34,13 @@ namespace {
 
 using Values = std::map<std::string, double>;
 
-// Thrown out of a sample sheet when the run is to stop.
+// Thrown out of long work beside the steps when the run is to stop; what it would have left is done
+// when the run goes on.
 struct Interrupted {};
+
+void leave_if_asked() {
+  if (stop_requested()) throw Interrupted{};
+}
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -131,7 +137,7 @@ Trainer::~Trainer() = default;
 
 Ended Trainer::run(int64_t until) {
   const int64_t steps = recipe_.train.steps;
-  if (state_.step >= steps && state_.exact_thresholds) {
+  if (complete()) {
     log_info("nothing to do: this run ended at step ", state_.step,
              ". More steps: --set train.steps=N");
     return Ended::finished;
@@ -144,8 +150,19 @@ Ended Trainer::run(int64_t until) {
                       .total = steps,
                       .start = state_.step});
   task_->start(state_.step * recipe_.train.accumulate);
+  try {
+    interval_work();  // what a stop left over
+    take_steps(until);
+    if (state_.step < steps) return stop();
+    finish();
+  } catch (const Interrupted&) {
+    return stop();
+  }
+  return Ended::finished;
+}
 
-  while (state_.step < steps) {
+void Trainer::take_steps(int64_t until) {
+  while (state_.step < std::min(until, recipe_.train.steps)) {
     const double began = now();
     StepReport report = train_step();
     const bool applied = apply(report);
@@ -156,32 +173,39 @@ Ended Trainer::run(int64_t until) {
     } else {
       skip(report);
     }
-    if (stop_requested() || (state_.step >= until && state_.step < steps)) {
-      if (saved_step_ != state_.step) save();
-      progress_->finish();
-      log_info("stopped at step ", state_.step, " of ", steps,
-               "; the same command goes on from here");
-      return Ended::stopped;
-    }
+    if (state_.step < recipe_.train.steps && state_.step >= until) return;
+    leave_if_asked();
     const double paused = now();
-    if (due(recipe_.eval.every)) evaluate();
-    if (due(recipe_.sample.every)) draw_sheet();
-    if (due(recipe_.checkpoint.every)) {
-      try {
-        save();
-      } catch (const Error& error) {
-        log_warning("no checkpoint at step ", state_.step, ": ", error.what(),
-                    "; training goes on, the next attempt is at the next interval");
-      }
-    }
+    interval_work();
+    if (due(recipe_.checkpoint.every)) save_and_go_on();
+    if (const auto result = saver_.poll()) note(*result);
     state_.seconds += now() - paused;
   }
-  finish();
-  return Ended::finished;
+}
+
+void Trainer::interval_work() {
+  if (due(recipe_.eval.every) && state_.evaluated != state_.step) evaluate();
+  if (due(recipe_.sample.every) && state_.drawn != state_.step) draw_sheet();
+}
+
+Ended Trainer::stop() {
+  if (const auto result = saver_.wait()) note(*result);
+  if (saved_step_ != state_.step) save();
+  progress_->finish();
+  log_info("stopped at step ", state_.step, " of ", recipe_.train.steps,
+           "; the same command goes on from here");
+  return Ended::stopped;
+}
+
+bool Trainer::complete() const {
+  return state_.step >= recipe_.train.steps && state_.exact_thresholds &&
+         (recipe_.eval.every == 0 || state_.evaluated == state_.step) &&
+         (recipe_.sample.every == 0 || state_.drawn == state_.step);
 }
 
 bool Trainer::due(int64_t every) const {
-  return every > 0 && state_.step % every == 0 && state_.step < recipe_.train.steps;
+  return every > 0 && state_.step > 0 && state_.step % every == 0 &&
+         state_.step < recipe_.train.steps;
 }
 
 Trainer::StepReport Trainer::train_step() {
@@ -246,9 +270,8 @@ void Trainer::skip(const StepReport& report) {
               ", gradient norm ", report.values.at("grad_norm"),
               culprit.empty() ? "" : ", first non-finite gradient in " + culprit,
               "; samples of the batch:", samples);
-  log_->write(state_.step, "skipped",
-              {{"skipped", static_cast<double>(state_.skipped)},
-               {"skipped_in_row", static_cast<double>(state_.skipped_in_row)}});
+  record("skipped", {{"skipped", static_cast<double>(state_.skipped)},
+                     {"skipped_in_row", static_cast<double>(state_.skipped_in_row)}});
   require(state_.skipped_in_row < recipe_.train.max_skipped, "stopped at step ", state_.step, ": ",
           state_.skipped_in_row,
           " steps in a row had a non-finite loss or gradient (train.max_skipped). The weights are "
@@ -283,7 +306,7 @@ void Trainer::log_step(const StepReport& report) {
                       static_cast<double>((state_.step - logged_step_) * samples) / seconds);
   }
   line.emplace_back("seconds", state_.seconds);
-  log_->write(state_.step, "train", line);
+  record("train", line);
   state_.sums.clear();
   state_.summed_steps = 0;
   logged_step_ = state_.step;
@@ -291,7 +314,9 @@ void Trainer::log_step(const StepReport& report) {
 }
 
 void Trainer::evaluate() {
-  const tasks::EvalOutput out = task_->evaluate(*average_);
+  const tasks::EvalOutput out =
+      task_->evaluate(*average_, [](int64_t, int64_t) { leave_if_asked(); });
+  state_.evaluated = state_.step;
   Values values(out.losses.begin(), out.losses.end());
   std::string text;
   for (const auto& [name, value] : out.losses) text += " " + name + " " + fixed(value, 4);
@@ -305,7 +330,7 @@ void Trainer::evaluate() {
             fixed(100 * out.starved, 1) + " %";
   }
   state_.last_eval = values;
-  log_->write(state_.step, "eval", ordered(values));
+  record("eval", ordered(values));
   log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
   if (out.active > 0 && std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
     log_warning("step ", state_.step, ": the EMA weights use ", fixed(out.experts_per_token, 3),
@@ -316,20 +341,17 @@ void Trainer::evaluate() {
 
 void Trainer::draw_sheet() {
   tasks::SampleRequest request = sample_request(recipe_);
-  request.progress = [](int64_t, int64_t) {
-    if (stop_requested()) throw Interrupted{};
-  };
-  try {
-    const formats::Image sheet =
-        draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
+  request.progress = [](int64_t, int64_t) { leave_if_asked(); };
+  const formats::Image sheet =
+      draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
+  try_to_write("sample sheet", state_.step, [&] {
     formats::write_png(directory_.sample_file(state_.step), sheet);
     log_->image(state_.step, "samples", sheet);
-  } catch (const Interrupted&) {
-    log_info("no sample sheet at step ", state_.step, ": stopping");
-  }
+  });
+  state_.drawn = state_.step;
 }
 
-void Trainer::save() {
+Snapshot Trainer::snapshot() const {
   const std::string data = to_metadata(task_->data_info());
   const std::string threshold = !has_thresholds(*model_)  ? "none"
                                 : state_.exact_thresholds ? "exact"
@@ -347,24 +369,65 @@ void Trainer::save() {
   snapshot.ema_metadata["role"] = "ema";
   snapshot.ema_metadata["threshold"] = threshold;
   snapshot.ema_metadata["decay"] = std::to_string(recipe_.ema.decay);
+  return snapshot;
+}
+
+void Trainer::save() {
+  if (const auto result = saver_.wait()) note(*result);
   log_->sync();  // a resumed run does not write these lines again
-  store_.save(snapshot, config::to_toml(recipe_));
+  store_.save(snapshot(), config::to_toml(recipe_));
   saved_step_ = state_.step;
+}
+
+void Trainer::save_and_go_on() {
+  if (recipe_.checkpoint.background_save) {
+    if (const auto result = saver_.wait()) note(*result);
+    saver_.start(snapshot(), config::to_toml(recipe_), [this] { log_->sync(); });
+    return;
+  }
+  try_to_write("checkpoint", state_.step, [&] { save(); });
+}
+
+void Trainer::note(const SaveResult& result) {
+  try_to_write("checkpoint", result.step, [&] {
+    if (!result.error.empty()) fail(result.error);
+    saved_step_ = result.step;
+  });
+}
+
+void Trainer::try_to_write(const std::string& what, int64_t step,
+                           const std::function<void()>& write) const {
+  try {
+    write();
+  } catch (const Error& error) {
+    if (recipe_.checkpoint.on_error == "stop") throw;
+    log_warning("no ", what, " of step ", step, ": ", error.what(),
+                "; training goes on (checkpoint.on_error)");
+  }
+}
+
+void Trainer::record(const std::string& kind,
+                     const std::vector<std::pair<std::string, double>>& values) {
+  try_to_write("log line", state_.step, [&] { log_->write(state_.step, kind, values); });
 }
 
 void Trainer::finish() {
   const double began = now();
-  const auto calibrated = calibrate(*task_, *average_);
-  state_.exact_thresholds = true;
-  if (!calibrated.empty()) {
-    log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
-             " batches of training data");
+  if (!state_.exact_thresholds) {
+    const auto calibrated =
+        calibrate(*task_, *average_, calibration_batches, [](int64_t) { leave_if_asked(); });
+    state_.exact_thresholds = true;
+    saved_step_ = -1;  // what was saved at this step has other thresholds
+    if (!calibrated.empty()) {
+      log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
+               " batches of training data");
+    }
   }
-  if (recipe_.eval.every > 0) evaluate();
-  if (recipe_.sample.every > 0) draw_sheet();
+  if (recipe_.eval.every > 0 && state_.evaluated != state_.step) evaluate();
+  if (recipe_.sample.every > 0 && state_.drawn != state_.step) draw_sheet();
   state_.seconds += now() - began;
   save();
-  if (progress_) progress_->finish();
+  progress_->finish();
   log_info("done: ", state_.step, " steps in ", human_duration(state_.seconds), " (",
            state_.skipped, " skipped), peak memory ", human_bytes(peak_resident_memory()), "; ",
            directory_.path().string());

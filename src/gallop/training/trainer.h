@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gallop/models/model.h"
 #include "gallop/tasks/task.h"
+#include "gallop/training/background_save.h"
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/optimizer.h"
 #include "gallop/training/recipe.h"
@@ -44,20 +47,36 @@ class Trainer {
   Ended run(int64_t until = std::numeric_limits<int64_t>::max());
 
   const RunState& state() const { return state_; }
+  /// All that a checkpoint of this moment holds; the tensors are those of the run, not copies.
+  Snapshot snapshot() const;
   const models::Model& model() const { return *model_; }
   const models::Model& average() const { return *average_; }
 
  private:
   struct StepReport;
 
+  void take_steps(int64_t until);
+  /// The evaluation and the sample sheet that are due at this step and not done yet.
+  void interval_work();
+  Ended stop();
   StepReport train_step();
   bool apply(StepReport& report);
   void skip(const StepReport& report);
   void log_step(const StepReport& report);
   void evaluate();
   void draw_sheet();
+  /// Saves now; throws Error if that fails.
   void save();
+  /// Saves as the recipe says, in the background or not; a failure is a warning.
+  void save_and_go_on();
+  void note(const SaveResult& result);
+  /// Runs `write`; an Error of it is a warning unless the recipe says that it stops the run.
+  void try_to_write(const std::string& what, int64_t step,
+                    const std::function<void()>& write) const;
+  /// A line of the log.
+  void record(const std::string& kind, const std::vector<std::pair<std::string, double>>& values);
   void finish();
+  bool complete() const;
   /// Whether something that happens every so many steps happens now; never at the last step, which
   /// finish() takes care of.
   bool due(int64_t every) const;
@@ -72,6 +91,7 @@ class Trainer {
   std::unique_ptr<Schedule> schedule_;
   CheckpointStore store_;
   std::unique_ptr<RunLog> log_;
+  BackgroundSaver saver_{store_};  // after what its thread uses
   std::unique_ptr<Progress> progress_;
   RunState state_;
   int64_t saved_step_ = -1;

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <optional>
+#include <string>
+
+#include "gallop/training/checkpoint.h"
+
+namespace gallop::training {
+
+/// How a save ended.
+struct SaveResult {
+  int64_t step = 0;
+  std::string error;  ///< empty: the checkpoint is there and verified
+};
+
+/// Writes checkpoints beside the training: training stops only while the state is copied. At most
+/// one save runs, so the memory on top is one copy of the saved state.
+class BackgroundSaver {
+ public:
+  explicit BackgroundSaver(CheckpointStore& store) : store_(store) {}
+  /// Waits for the save that runs; its result is lost.
+  ~BackgroundSaver();
+
+  /// Copies the tensors of `snapshot` and writes them in a thread of its own, after `before` was
+  /// called there. There must be no save whose result was not taken: call wait() first.
+  void start(const Snapshot& snapshot, std::string recipe_toml, std::function<void()> before);
+  /// The result of a save that has ended; nothing if none was started or it still runs.
+  std::optional<SaveResult> poll();
+  /// The same after waiting for its end; nothing if none was started.
+  std::optional<SaveResult> wait();
+
+ private:
+  CheckpointStore& store_;
+  int64_t step_ = 0;
+  std::future<void> save_;
+};
+
+}  // namespace gallop::training

@@ -1,0 +1,90 @@
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+
+#include "gallop/training/trainer.h"
+#include "tests/support/snapshots.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_run.h"
+
+namespace gallop::training {
+namespace {
+
+using test::TemporaryDirectory;
+
+class ExactResume : public testing::TestWithParam<std::string> {};
+
+// Stopped and started again after every one of 20 steps, some in the middle of a log interval, an
+// epoch or an evaluation interval, a run goes on as if nothing had happened: the log and the
+// weights are those of an uninterrupted run, to the bit. An epoch has 4 steps of 2 micro-batches.
+TEST_P(ExactResume, EqualsTheUninterruptedRun) {
+  const std::vector<std::string> overrides = {GetParam(), "train.accumulate=2", "train.steps=21",
+                                              "log.every=3"};
+  const TemporaryDirectory folder;
+  Trainer whole(recipe_in(folder / "whole", overrides));
+  whole.run();
+  for (int64_t stop = 1; stop <= 20; ++stop) {
+    Trainer part(recipe_in(folder / "parts", overrides));
+    ASSERT_EQ(part.state().step, stop - 1);
+    EXPECT_EQ(part.run(stop), Ended::stopped);
+    EXPECT_EQ(part.state().step, stop);
+  }
+  Trainer last(recipe_in(folder / "parts", overrides));
+  EXPECT_EQ(last.run(), Ended::finished);
+  EXPECT_EQ(log_lines(folder / "parts"), log_lines(folder / "whole"));
+  expect_equal_weights(last.model(), whole.model());
+  expect_equal_weights(last.average(), whole.average());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ExactResume,
+                         testing::Values("model.mlp.selection=race", "model.mlp.selection=token",
+                                         "model.mlp.selection=expert", "model.mlp={kind=\"dense\"}",
+                                         "task.objective={kind=\"ddpm\"}",
+                                         "data.source.classes=0"));
+
+std::set<std::string> equal_tensors(const NamedTensors& a, const NamedTensors& b) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].second.equal(b[i].second)) names.insert(a[i].first);
+  }
+  return names;
+}
+
+// Every part of the state changes in training, and a new process gets all of it back. A part that
+// is saved and not restored, or restored and not saved, fails here or in ExactResume.
+TEST(State, EveryPartChangesAndComesBack) {
+  const TemporaryDirectory folder;
+  const std::vector<std::string> overrides = {"data.source.poisoned=[3]", "train.steps=60",
+                                              "sample.every=4",           "sample.per_class=1",
+                                              "sample.steps=2",           "log.every=5"};
+  // Until just after a step with the poisoned sample, late in a log interval.
+  Snapshot early, late;
+  {
+    Trainer trainer(recipe_in(folder / "run", overrides));
+    trainer.run(1);
+    early = CheckpointStore::load(folder / "run/checkpoints/step-00000001");
+    int64_t step = 9;
+    do {
+      trainer.run(++step);
+    } while (trainer.state().skipped_in_row == 0 || trainer.state().summed_steps < 2);
+    late = trainer.snapshot();
+  }
+  const Trainer again(recipe_in(folder / "run", overrides));
+  EXPECT_EQ(again.snapshot().state.dump(2), late.state.dump(2));
+  EXPECT_TRUE(equal(again.snapshot(), late));
+
+  const std::set<std::string> frozen = {"pos_embed"};
+  EXPECT_EQ(equal_tensors(early.model, late.model), frozen);
+  EXPECT_EQ(equal_tensors(early.ema, late.ema), frozen);
+  EXPECT_EQ(equal_tensors(early.optimizer, late.optimizer), std::set<std::string>{});
+  std::set<std::string> unchanged;
+  for (const auto& [key, value] : late.state.as_object()) {
+    if (early.state.at(key).dump() == value.dump()) unchanged.insert(key);
+  }
+  // This one is set at the end of a run: Trainer.EndsWithExactThresholds...
+  EXPECT_EQ(unchanged, std::set<std::string>{"exact_thresholds"});
+}
+
+}  // namespace
+}  // namespace gallop::training

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gallop/base/error.h"
+#include "gallop/training/checkpoint.h"
+
+namespace gallop::training {
+
+/// A snapshot whose every part depends on `step` and `variant`.
+Snapshot snapshot_of(int64_t step, double variant = 0);
+
+/// Whether both hold the same tensors, to the bit, the same state and the same metadata.
+bool equal(const Snapshot& a, const Snapshot& b);
+
+CheckpointConfig keeping(int64_t last, int64_t every = 0);
+
+std::string recipe_of(int64_t step);
+
+/// Sorted names of what a folder holds.
+std::vector<std::string> names_in(const fs::path& folder);
+
+/// Writes a file as a person would, not through the project's file system.
+void put(const fs::path& path, std::string_view content);
+
+/// The text of the Error that `f` throws; empty if it does not.
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+}  // namespace gallop::training
