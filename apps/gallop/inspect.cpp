@@ -17,6 +17,7 @@
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"
+#include "gallop/formats/shards.h"
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
 #include "gallop/models/counts.h"
@@ -68,14 +69,16 @@ void print_weights_facts(const formats::Metadata& metadata) {
 }
 
 void inspect_file(const fs::path& path) {
-  const formats::SafetensorsReader reader(path);
+  const formats::WeightsReader reader(path);
   std::vector<inspection::TensorSummary> tensors;
   uint64_t bytes = 0;
   for (const auto& tensor : reader.tensors()) {
     tensors.push_back(inspection::summarize(tensor));
     bytes += tensor.data.size();
   }
-  fact("file", path.string() + " (" + human_bytes(bytes) + " of tensors)");
+  fact("file",
+       path.string() + " (" + human_bytes(bytes) + " of tensors" +
+           (reader.files() > 1 ? " in " + std::to_string(reader.files()) + " files)" : ")"));
   print_weights_facts(reader.metadata());
   for (const auto& [key, value] : reader.metadata())
     fact("metadata", key + " = " + shortened(value));
@@ -179,9 +182,10 @@ void inspect_run(const fs::path& run) {
   }
 }
 
-void inspect(const fs::path& path) {
+void inspect(const fs::path& named) {
   std::error_code error;
-  require(fs::exists(path, error), "'", path.string(), "' does not exist");
+  require(fs::exists(named, error), "'", named.string(), "' does not exist");
+  const fs::path path = formats::index_in_folder(named);
   if (!fs::is_directory(path, error)) return inspect_file(path);
   if (fs::exists(path / "manifest.json", error)) {
     training::verify_checkpoint(path);
@@ -191,7 +195,7 @@ void inspect(const fs::path& path) {
   require(fs::exists(path / "config.toml", error) || fs::exists(path / "checkpoints", error), "'",
           path.string(),
           "' is neither a run (a folder with config.toml) nor a checkpoint (a folder with "
-          "manifest.json)");
+          "manifest.json) nor weights in shards (a folder with their index)");
   inspect_run(path);
 }
 

@@ -153,6 +153,22 @@ TEST_F(SafetensorsFile, RefusesABadHeader) {
   EXPECT_NE(error_of("{\"a\xff\":1}", ""), "");
 }
 
+TEST_F(SafetensorsFile, RefusesWhatIsNestedOrUnknown) {
+  const std::string good = R"("dtype":"U8","shape":[1],"data_offsets":[0,1])";
+  EXPECT_EQ(error_of("{\"a\":{" + good + "}}", "z"), "");
+  EXPECT_THAT(error_of("{\"a\":{" + good + R"(,"more":[[[]]]}})", "z"),
+              testing::HasSubstr("unknown member \"more\""));
+  EXPECT_NE(error_of(R"({"a":{"dtype":"U8","shape":[[1]],"data_offsets":[0,1]}})", "z"), "");
+  EXPECT_NE(error_of(R"({"__metadata__":{"a":{}}})", ""), "");
+  EXPECT_THAT(error_of("{\"a\":" + std::string(100'000, '['), ""), testing::HasSubstr("nested"));
+}
+
+TEST_F(SafetensorsFile, RefusesTooManyTensors) {
+  std::string header = "{\"0\":0";
+  for (int i = 1; i <= 1'000'000; ++i) header += ",\"" + std::to_string(i) + "\":0";
+  EXPECT_THAT(error_of(header + "}", ""), testing::HasSubstr("1000001 tensors"));
+}
+
 TEST_F(SafetensorsFile, RefusesABadEntry) {
   const auto entry = [this](const std::string& fields) {
     return error_of("{\"w\":{" + fields + "}}", "1234");

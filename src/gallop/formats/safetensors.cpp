@@ -20,6 +20,7 @@ namespace {
 constexpr uint64_t max_header = 100'000'000;
 constexpr size_t max_rank = 8;
 constexpr size_t max_name = 1024;
+constexpr size_t max_tensors = 1'000'000;
 constexpr std::string_view metadata_key = "__metadata__";
 
 struct TypeInfo {
@@ -83,6 +84,10 @@ Entry read_entry(const std::string& name, const Json& json, uint64_t data_size) 
   require(!name.empty() && name.size() <= max_name, "its name has ", name.size(), " bytes, 1 to ",
           max_name, " are allowed");
   require(json.is_object(), "its entry is no object");
+  // So that nothing can be hidden in an entry, and none is deeper than a list of numbers.
+  for (const auto& [key, value] : json.as_object())
+    require(key == "dtype" || key == "shape" || key == "data_offsets", "its entry has an unknown ",
+            "member ", shown(key));
   Entry entry{};
   entry.view.name = name;
   const Json& dtype = json.at("dtype");
@@ -143,6 +148,9 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(path) {
   require(text.starts_with('{'), where, "the header does not begin with {");
   const Json header = Json::parse(text, "header of '" + path.string() + "'");
   const auto data = bytes.subspan(8 + header_size);
+  const size_t count = header.size() - (header.find(metadata_key) ? 1 : 0);
+  require(count <= max_tensors, where, "it lists ", count, " tensors, at most ", max_tensors,
+          " are allowed");
 
   std::vector<Entry> entries;
   for (const auto& [name, json] : header.as_object()) {
@@ -218,6 +226,8 @@ void write_safetensors(OutputFile& file, const std::string& what,
   }
   std::string text = Json(std::move(header)).dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // data begin at a multiple of 8
+  require(tensors.size() <= max_tensors, "cannot write '", what, "': ", tensors.size(),
+          " tensors are more than the ", max_tensors, " allowed");
   require(text.size() <= max_header, "cannot write '", what, "': the header would have ",
           text.size(), " bytes, more than the ", max_header, " allowed");
   std::array<char, 8> length;

@@ -28,9 +28,9 @@ struct TensorView {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// A memory-mapped safetensors file, checked strictly on opening: header at most 100 MB and inside
-/// the file, no duplicate keys, known types, sizes without overflow that equal the shape's, no
-/// holes, no overlap, rank at most 8, names at most 1 kB. Throws Error with path and reason.
+/// A memory-mapped safetensors file, checked on opening: header at most 100 MB and inside the file,
+/// no keys twice or unknown, known types, sizes without overflow that equal the shape's, no holes,
+/// no overlap, rank at most 8, names at most 1 kB, at most 1 M tensors. Throws Error with reason.
 class SafetensorsReader {
  public:
   explicit SafetensorsReader(const fs::path& path);

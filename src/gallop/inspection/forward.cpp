@@ -7,6 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/formats/shards.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/sparse/selection.h"
@@ -153,7 +154,7 @@ ForwardCase read_forward_case(const fs::path& weights, const fs::path& inputs) {
       result.inputs.emplace(name, tensor);
     }
   }
-  const formats::Metadata metadata = formats::SafetensorsReader(inputs).metadata();
+  const formats::Metadata metadata = formats::WeightsReader(inputs).metadata();
   result.rtol = tolerance(metadata, "rtol", inputs);
   result.atol = tolerance(metadata, "atol", inputs);
   return result;

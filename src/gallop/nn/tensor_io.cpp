@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/shards.h"
 
 namespace gallop::nn {
 namespace {
@@ -53,7 +54,7 @@ formats::TensorView view_of(const std::string& name, const at::Tensor& contiguou
 }
 
 std::map<std::string, at::Tensor> load_tensors(const fs::path& path) {
-  const formats::SafetensorsReader reader(path);
+  const formats::WeightsReader reader(path);
   std::map<std::string, at::Tensor> result;
   for (const auto& view : reader.tensors()) result.emplace(view.name, to_tensor(view));
   return result;

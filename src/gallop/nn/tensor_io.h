@@ -19,8 +19,8 @@ at::Tensor to_tensor(const formats::TensorView& view);
 /// of a type that safetensors has, and must live as long as the view. Throws Error otherwise.
 formats::TensorView view_of(const std::string& name, const at::Tensor& contiguous_cpu);
 
-/// All tensors of a safetensors file by name, copied. Throws Error as formats::SafetensorsReader
-/// does.
+/// All tensors of a safetensors file, or of shards, by name, copied. Throws Error as
+/// formats::WeightsReader does.
 std::map<std::string, at::Tensor> load_tensors(const fs::path& path);
 
 /// Writes the tensors in the given order; those on another device, or not contiguous, are copied

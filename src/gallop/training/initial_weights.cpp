@@ -11,7 +11,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
-#include "gallop/formats/safetensors.h"
+#include "gallop/formats/shards.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/checkpoint.h"
@@ -178,7 +178,7 @@ RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes
 
 std::vector<std::string> start_from(models::Model& model, const InitConfig& config,
                                     const std::vector<std::string>& class_names) {
-  const std::filesystem::path path = find_weights(config.weights);
+  const std::filesystem::path path = find_weights(formats::index_in_folder(config.weights));
   const std::string what = "'" + path.string() + "'";
   const auto tensors = nn::load_tensors(path);
   const auto found = differences(models::compare(model, tensors));
@@ -194,9 +194,9 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
     if (other == tensors.end()) continue;
     const at::Tensor& from = other->second;
     if (parameter->name() == class_table && from.dim() == 2 && from.size(1) == value.size(1)) {
-      const RowMatch match = match_rows(
-          model, from.size(0), classes_of(formats::SafetensorsReader(path).metadata(), what),
-          config.labels, class_names, what);
+      const RowMatch match =
+          match_rows(model, from.size(0), classes_of(formats::WeightsReader(path).metadata(), what),
+                     config.labels, class_names, what);
       for (const Row& row : match.rows) value.select(0, row.to).copy_(from.select(0, row.from));
       lines.push_back("class table: " + match.text);
     } else if (from.sizes() == value.sizes()) {

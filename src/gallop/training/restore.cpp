@@ -4,6 +4,7 @@
 #include "gallop/base/json.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/registry.h"
+#include "gallop/formats/shards.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/checkpoint.h"
@@ -25,7 +26,7 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
 Restored restore(const std::filesystem::path& run_or_weights, bool ema,
                  const std::vector<std::string>& overrides) {
   Restored restored;
-  restored.weights = find_weights(run_or_weights, ema);
+  restored.weights = find_weights(formats::index_in_folder(run_or_weights), ema);
   const std::string recipe = find_recipe(run_or_weights);
   require(
       !recipe.empty(), restored.weights.string(),
@@ -33,7 +34,7 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
       "is not known");
   config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides);
 
-  const formats::SafetensorsReader reader(restored.weights);
+  const formats::WeightsReader reader(restored.weights);
   restored.metadata = reader.metadata();
   const auto data = restored.metadata.find("data");
   std::optional<data::DatasetInfo> info;
