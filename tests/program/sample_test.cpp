@@ -210,5 +210,35 @@ TEST_F(Sample, BadInputIsRefused) {
                  "run/checkpoints/step-00000006/ema.safetensors");
 }
 
+// Latents are numbers for a decoder: dumped as they are, and no pictures.
+TEST_F(Sample, LatentsAreDumpedAndAreNoPictures) {
+  std::vector<float> values(12 * 64);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 3 * std::sin(static_cast<float>(i));
+  const std::vector<int64_t> labels = {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2};
+  const fs::path data = *shared_ / "latents";
+  fs::create_directories(data);
+  for (const char* name : {"train.safetensors", "test.safetensors"}) {
+    formats::write_safetensors(
+        data / name,
+        {{"latents", formats::DType::F32, {12, 4, 4, 4}, std::as_bytes(std::span(values))},
+         {"labels", formats::DType::I64, {12}, std::as_bytes(std::span(labels))}});
+  }
+  std::ofstream(data / "manifest.json")
+      << R"({"format": "gallop-latents", "version": 1, "encoder": "an encoder", "scale_factor": 0.5,
+"shape": [4, 4, 4], "classes": 3, "class_names": ["a", "b", "c"], "crop": "adm 32",
+"train": ["train.safetensors"], "test": ["test.safetensors"]})";
+  train("of-latents", {"--set", "data.source={kind=\"latents\",path=\"" + data.string() + "\"}"});
+
+  const Dump drawn = dump({"--labels", "0,2", "--count", "3"}, "of-latents");
+  EXPECT_THAT(drawn.shape, ElementsAre(6, 4, 4, 4));
+  float largest = 0;
+  for (const float value : drawn.samples) largest = std::max(largest, std::abs(value));
+  EXPECT_GT(largest, 1.1F) << "latents are not clamped as images are";
+  fs::remove(folder_ / "dump.safetensors");
+  expect_refused({"--out", "grid.png"}, "latents, which are no pictures", "of-latents");
+  EXPECT_EQ(run({"--count", "1"}, "of-latents").status, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "samples.safetensors"));
+}
+
 }  // namespace
 }  // namespace gallop::test

@@ -176,6 +176,12 @@ TEST_F(Train, RefusesImpossibleSizes) {
   expect_refused(command("run", {"model.size=\"Q/2\""}), "\"Q/2\" is unknown");
 }
 
+TEST_F(Train, RefusesSheetsThatCouldNotBeDrawn) {
+  expect_refused(command("run", {"sample.every=10", "sample.guidance=2", "model.label_dropout=0"}),
+                 "guidance of scale 2 needs a null label");
+  expect_refused(command("run", {"sample.every=10", "sample.sampler=ddim"}), "ddim");
+}
+
 TEST_F(Train, RefusesUnknownKeysAndNamesTheNearest) {
   expect_refused(command("run", {"train.stepz=3"}), "did you mean 'steps'?");
   expect_refused(command("run", {"train.steps=many"}), "train.steps");

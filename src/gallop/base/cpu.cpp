@@ -1,7 +1,6 @@
 #include "gallop/base/cpu.h"
 
 #include <sched.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -148,9 +147,8 @@ uint64_t resident_memory() {
 }
 
 uint64_t peak_resident_memory() {
-  struct rusage usage;
-  if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  // Not ru_maxrss of getrusage: that one begins with what the parent process held.
+  return number_of("/proc/self/status", "VmHWM").value_or(0) * 1024;
 }
 
 }  // namespace gallop

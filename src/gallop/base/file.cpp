@@ -169,6 +169,19 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+void read_in_pieces(const fs::path& path,
+                    const std::function<void(std::span<const std::byte>)>& visit) {
+  const Descriptor file = open_for_reading(path);
+  std::vector<std::byte> piece(size_t{1} << 20);
+  for (;;) {
+    const ssize_t n = ::read(file.get(), piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("cannot read '", path.string(), "': ", reason(errno));
+    if (n == 0) return;
+    visit(std::span(piece).first(static_cast<size_t>(n)));
+  }
+}
+
 std::vector<fs::path> list_folder(const fs::path& path) {
   std::error_code error;
   std::vector<fs::path> entries;
@@ -191,6 +204,15 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   mapping_ = std::shared_ptr<const void>(
       address, [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
   bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+void release_pages(std::span<const std::byte> mapped) {
+  // Whole pages only: those at the ends may hold something else, too.
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(mapped.data());
+  const uintptr_t first = (begin + page - 1) / page * page;
+  const uintptr_t last = (begin + mapped.size()) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 FileSystem& file_system() {

@@ -16,6 +16,11 @@ namespace fs = std::filesystem;
 /// The whole file; throws Error with the path and the system's reason.
 std::string read_file(const fs::path& path);
 
+/// Hands the file over piece by piece, in order, so that memory stays small; throws Error as
+/// read_file does.
+void read_in_pieces(const fs::path& path,
+                    const std::function<void(std::span<const std::byte>)>& visit);
+
 /// What a folder holds, sorted by name (of bytes, whatever the locale); throws Error with the path
 /// and the system's reason.
 std::vector<fs::path> list_folder(const fs::path& path);
@@ -32,6 +37,9 @@ class MappedFile {
   std::shared_ptr<const void> mapping_;
   std::span<const std::byte> bytes_;
 };
+
+/// Gives the memory behind a part of a MappedFile back; it is read again when it is used again.
+void release_pages(std::span<const std::byte> mapped);
 
 /// An open file that is being written. All writing of the project goes through this interface, so
 /// that a test can make it fail, shorten or lose writes at call n.

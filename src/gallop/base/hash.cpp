@@ -48,7 +48,9 @@ std::string hash_hex(std::span<const std::byte> bytes) {
 std::string hash_hex(std::string_view text) { return hash_hex(std::as_bytes(std::span(text))); }
 
 std::string hash_file_hex(const std::filesystem::path& path) {
-  return hash_hex(MappedFile(path).bytes());
+  Hasher hasher;
+  read_in_pieces(path, [&](std::span<const std::byte> piece) { hasher.add(piece); });
+  return hasher.hex();
 }
 
 }  // namespace gallop

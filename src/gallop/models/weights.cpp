@@ -43,15 +43,15 @@ WeightsReport compare(const Model& model, const std::map<std::string, at::Tensor
   return report;
 }
 
-void load_weights(Model& model, const std::map<std::string, at::Tensor>& tensors,
+void load_weights(Model& model, std::map<std::string, at::Tensor> tensors,
                   const std::string& what) {
   const WeightsReport report = compare(model, tensors);
   require(report.exact(), what, " does not fit the model (", model.summary(), "):\n", report.text(),
           "\nIs it of another model or recipe?");
   const at::NoGradGuard no_grad;
   for (nn::Parameter* parameter : model.parameters()) {
-    const auto found = tensors.find(parameter->name());
-    if (found != tensors.end()) (**parameter).copy_(found->second);
+    const auto found = tensors.extract(parameter->name());
+    if (!found.empty()) (**parameter).copy_(found.mapped());
   }
 }
 

@@ -29,9 +29,9 @@ WeightsReport compare(const Model& model, const std::map<std::string, at::Tensor
 
 /// Copies the tensors into a materialised model, converting the type. Strict: throws Error that
 /// lists missing, unexpected and misshapen tensors with expected and found (`what` names the file).
-/// A missing position table (frozen parameter) is not an error, since it is computed.
-void load_weights(Model& model, const std::map<std::string, at::Tensor>& tensors,
-                  const std::string& what);
+/// A missing position table (frozen parameter) is not an error, since it is computed. Each tensor
+/// is let go as soon as it is copied.
+void load_weights(Model& model, std::map<std::string, at::Tensor> tensors, const std::string& what);
 
 /// All parameters and buffers by name, detached, in order of declaration.
 std::vector<std::pair<std::string, at::Tensor>> named_tensors(const nn::Module& model);

@@ -1,8 +1,10 @@
 #include "gallop/nn/tensor_io.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <cstring>
+#include <memory>
 
 #include "gallop/base/error.h"
 #include "gallop/formats/shards.h"
@@ -57,6 +59,23 @@ std::map<std::string, at::Tensor> load_tensors(const fs::path& path) {
   const formats::WeightsReader reader(path);
   std::map<std::string, at::Tensor> result;
   for (const auto& view : reader.tensors()) result.emplace(view.name, to_tensor(view));
+  return result;
+}
+
+std::map<std::string, at::Tensor> map_tensors(const fs::path& path) {
+  const auto reader = std::make_shared<const formats::WeightsReader>(path);
+  std::map<std::string, at::Tensor> result;
+  for (const auto& view : reader->tensors()) {
+    const auto address = reinterpret_cast<uintptr_t>(view.data.data());
+    const c10::ScalarType type = scalar_type(view.dtype);
+    if (view.data.empty() || address % c10::elementSize(type) != 0) {
+      result.emplace(view.name, to_tensor(view));
+      continue;
+    }
+    const auto release = [reader, data = view.data](void*) { release_pages(data); };
+    result.emplace(view.name, at::from_blob(const_cast<std::byte*>(view.data.data()), view.shape,
+                                            release, at::TensorOptions(type)));
+  }
   return result;
 }
 

@@ -229,6 +229,10 @@ void ImageGeneration::route(
   }
 }
 
+void ImageGeneration::check(const models::Model& model, const SampleRequest& request) const {
+  check_request(model, process_, request);
+}
+
 at::Tensor ImageGeneration::sample(const models::Model& model, const SampleRequest& request) const {
   const at::Tensor samples = draw_samples(model, process_, request);
   return data_info().latent ? samples : samples.clamp(-1, 1);

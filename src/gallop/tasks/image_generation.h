@@ -37,6 +37,7 @@ class ImageGeneration : public Task {
              const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.
   at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
+  void check(const models::Model& model, const SampleRequest& request) const override;
   const data::DatasetInfo& data_info() const override;
 
  private:

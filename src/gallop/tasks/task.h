@@ -91,6 +91,8 @@ class Task {
   /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1]. Throws Error for a label
   /// that the model does not know and a sampler that does not fit the objective.
   virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;
+  /// Throws what `sample` would throw for this request; weights need not be there yet.
+  virtual void check(const models::Model& model, const SampleRequest& request) const = 0;
   /// What the data holds.
   virtual const data::DatasetInfo& data_info() const = 0;
 };

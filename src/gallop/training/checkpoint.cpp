@@ -156,7 +156,8 @@ Json read_state(const fs::path& checkpoint) {
 std::pair<NamedTensors, formats::Metadata> read_tensors(const fs::path& path) {
   const formats::SafetensorsReader reader(path);
   NamedTensors tensors;
-  for (const auto& view : reader.tensors()) tensors.emplace_back(view.name, nn::to_tensor(view));
+  const auto mapped = nn::map_tensors(path);
+  for (const auto& view : reader.tensors()) tensors.emplace_back(view.name, mapped.at(view.name));
   return {std::move(tensors), reader.metadata()};
 }
 

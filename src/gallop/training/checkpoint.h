@@ -52,7 +52,7 @@ class CheckpointStore {
   /// and reason and passed over. Throws Error if there are checkpoints and none of them is whole: a
   /// run must not start again over them.
   std::optional<SavedCheckpoint> newest() const;
-  /// Reads everything of a verified checkpoint.
+  /// Everything of a verified checkpoint; the tensors lie in its files (see nn::map_tensors).
   static Snapshot load(const fs::path& checkpoint);
 
  private:

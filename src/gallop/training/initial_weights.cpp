@@ -180,7 +180,7 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
                                     const std::vector<std::string>& class_names) {
   const std::filesystem::path path = find_weights(formats::index_in_folder(config.weights));
   const std::string what = "'" + path.string() + "'";
-  const auto tensors = nn::load_tensors(path);
+  auto tensors = nn::map_tensors(path);
   const auto found = differences(models::compare(model, tensors));
   require_allowed(found, config, what, model.summary());
 
@@ -190,9 +190,9 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   for (nn::Parameter* parameter : model.parameters()) {
     const at::Tensor& value = **parameter;
     ++all;
-    const auto other = tensors.find(parameter->name());
-    if (other == tensors.end()) continue;
-    const at::Tensor& from = other->second;
+    const auto other = tensors.extract(parameter->name());
+    if (other.empty()) continue;
+    const at::Tensor& from = other.mapped();
     if (parameter->name() == class_table && from.dim() == 2 && from.size(1) == value.size(1)) {
       const RowMatch match =
           match_rows(model, from.size(0), classes_of(formats::WeightsReader(path).metadata(), what),

@@ -33,7 +33,7 @@ class Optimizer {
   /// memory with it.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
   /// Copies a state back; throws Error for missing, unknown or misshapen tensors.
-  virtual void load_state(const std::map<std::string, at::Tensor>& state) = 0;
+  virtual void load_state(std::map<std::string, at::Tensor> state) = 0;
 };
 
 /// The parameters an optimizer moves, in the model's order.

@@ -43,7 +43,7 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
   restored.model = restored.task->make_model();
   restored.model->materialize(static_cast<uint64_t>(restored.recipe.seed),
                               placement_of(restored.recipe), false);
-  models::load_weights(*restored.model, nn::load_tensors(restored.weights),
+  models::load_weights(*restored.model, nn::map_tensors(restored.weights),
                        restored.weights.string());
   return restored;
 }

@@ -59,8 +59,8 @@ bool has_thresholds(const nn::Module& model) {
   return false;
 }
 
-std::map<std::string, at::Tensor> by_name(const NamedTensors& tensors) {
-  return {tensors.begin(), tensors.end()};
+std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
+  return {std::move_iterator(tensors.begin()), std::move_iterator(tensors.end())};
 }
 
 void copy_weights(const nn::Module& from, nn::Module& to) { update_ema(from, to, 0); }
@@ -91,6 +91,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
       average_(task_->make_model()),
       directory_((require_memory(estimate(*model_, recipe_), recipe_.memory_limit), recipe_.out)),
       store_(directory_.path(), recipe_.checkpoint) {
+  if (recipe_.sample.every > 0) task_->check(*model_, sample_request(recipe_));
   log_info(describe(*model_, estimate(*model_, recipe_)));
   const int64_t threads = use_threads(recipe_);
   const nn::Placement placement = placement_of(recipe_);
@@ -108,11 +109,11 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   schedule_ = config::make<Schedule>(recipe_.schedule, {recipe_.train.steps});
 
   if (checkpoint) {
-    const Snapshot snapshot = CheckpointStore::load(checkpoint->path);
+    Snapshot snapshot = CheckpointStore::load(checkpoint->path);
     const std::string what = checkpoint->path.string();
-    models::load_weights(*model_, by_name(snapshot.model), what + "/model.safetensors");
-    models::load_weights(*average_, by_name(snapshot.ema), what + "/ema.safetensors");
-    optimizer_->load_state(by_name(snapshot.optimizer));
+    models::load_weights(*model_, by_name(std::move(snapshot.model)), what + "/model.safetensors");
+    models::load_weights(*average_, by_name(std::move(snapshot.ema)), what + "/ema.safetensors");
+    optimizer_->load_state(by_name(std::move(snapshot.optimizer)));
     state_ = RunState::from_json(snapshot.state);
     saved_step_ = logged_step_ = state_.step;
     log_info("going on from step ", state_.step, " (", what, ")");

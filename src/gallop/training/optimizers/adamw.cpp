@@ -80,7 +80,7 @@ class AdamW : public Optimizer {
     return state;
   }
 
-  void load_state(const std::map<std::string, at::Tensor>& state) override {
+  void load_state(std::map<std::string, at::Tensor> state) override {
     const auto own = this->state();
     std::set<std::string> known;
     std::ostringstream wrong;
@@ -99,7 +99,7 @@ class AdamW : public Optimizer {
     }
     require(wrong.str().empty(), "the optimizer's state does not fit the model:", wrong.str(),
             "\nIs it of another model or optimizer?");
-    for (const auto& [name, tensor] : own) tensor.copy_(state.at(name));
+    for (const auto& [name, tensor] : own) tensor.copy_(state.extract(name).mapped());
   }
 
  private:
