@@ -133,7 +133,9 @@ TEST(Zip, ChangedBytesNeverReachOutside) {
       std::string other = zip;
       other[i] = c;
       const std::string error = error_of(other);
-      if (error != "no error") EXPECT_THAT(error, HasSubstr("'a.zip'"));
+      if (error != "no error") {
+        EXPECT_THAT(error, HasSubstr("'a.zip'"));
+      }
     }
   }
 }
