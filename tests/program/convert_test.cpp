@@ -63,7 +63,7 @@ TEST_F(Convert, ATrainingCheckpoint) {
   expect_refused(
       made("training.pt"), {},
       "several sets of weights:\n  model: 8 tensors\n  ema: 8 tensors\n  opt: a dict of 2\n"
-      "  args: an object of argparse.Namespace\nChoose one by --key NAME");
+      "  args: an object of argparse.Namespace\nChoose one: --key NAME");
   expect_refused(made("training.pt"), {"--key", "weights"}, "no key 'weights' at its top");
   expect_refused(made("training.pt"), {"--key", "opt"}, "\"opt\"");
   expect_refused(made("training.pt"), {"--key", "model", "--ema"}, "one of the two");

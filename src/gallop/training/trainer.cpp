@@ -63,6 +63,14 @@ std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
   return {std::move_iterator(tensors.begin()), std::move_iterator(tensors.end())};
 }
 
+// Where the run shall lie; throws before anything is written if it could not be trained.
+std::string folder_of_a_possible_run(const Recipe& recipe, const tasks::Task& task,
+                                     const models::Model& model) {
+  require_memory(estimate(model, recipe), recipe.memory_limit);
+  if (recipe.sample.every > 0) task.check(model, sample_request(recipe));
+  return recipe.out;
+}
+
 void copy_weights(const nn::Module& from, nn::Module& to) { update_ema(from, to, 0); }
 
 std::vector<std::pair<std::string, double>> ordered(const Values& values) {
@@ -89,9 +97,8 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
       task_(make_task(recipe_)),
       model_(task_->make_model()),
       average_(task_->make_model()),
-      directory_((require_memory(estimate(*model_, recipe_), recipe_.memory_limit), recipe_.out)),
+      directory_(folder_of_a_possible_run(recipe_, *task_, *model_)),
       store_(directory_.path(), recipe_.checkpoint) {
-  if (recipe_.sample.every > 0) task_->check(*model_, sample_request(recipe_));
   log_info(describe(*model_, estimate(*model_, recipe_)));
   const int64_t threads = use_threads(recipe_);
   const nn::Placement placement = placement_of(recipe_);
