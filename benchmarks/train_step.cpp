@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "gallop/config/parse.h"
+#include "gallop/config/registry.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
 #include "gallop/ops/kernel.h"
