@@ -1,10 +1,12 @@
-// What the machine can do at most: fused multiply-adds on registers, which every other rate is a share of.
+// What the machine can do at most: fused multiply-adds on registers, which every other rate is a
+// share of.
 #include <benchmark/benchmark.h>
 
 namespace gallop {
 namespace {
 
-// Chains enough to hide the latency of a fused multiply-add on two units, and few enough to stay in registers.
+// Chains enough to hide the latency of a fused multiply-add on two units, and few enough to stay in
+// registers.
 template <int W>
 [[gnu::always_inline]] inline void chains(benchmark::State& state) {
   typedef float Vector __attribute__((vector_size(W * sizeof(float))));

@@ -1,6 +1,7 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 
 #include "gallop/base/error.h"
@@ -19,6 +20,7 @@ void keep_memory() {
 
 int main(int argc, char** argv) {
   keep_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write, no end
   CLI::App app{"Gallop trains, samples, evaluates and inspects sparse diffusion transformers"};
   app.set_version_flag("--version", GALLOP_VERSION);
   app.require_subcommand(1);

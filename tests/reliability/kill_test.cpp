@@ -3,27 +3,27 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <fstream>
 #include <random>
 #include <thread>
 
 #include "gallop/base/file.h"
-#include "gallop/base/json.h"
 #include "gallop/training/checkpoint.h"
 #include "tests/support/failing_file_system.h"
-#include "tests/support/idx_files.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_program.h"
 
 namespace gallop::training {
 namespace {
 
 using test::FailingFileSystem;
+using test::last_logged_step;
 using test::ProgramResult;
 using test::run_program;
 using test::RunningProgram;
 using test::TemporaryDirectory;
+using test::TinyProgram;
 
 // Ends the process at call n, as a kill from outside would.
 class DeadlyFileSystem : public FailingFileSystem {
@@ -68,39 +68,18 @@ TEST(Kill, AtEveryCallOfASave) {
   EXPECT_GT(n, 30U);
 }
 
-int64_t last_logged_step(const fs::path& run) {
-  std::ifstream file(run / "log.jsonl");
-  int64_t step = 0;
-  for (std::string line; std::getline(file, line) && !file.eof();) {
-    step = Json::parse(line).at("step").as_int();
-  }
-  return step;
-}
-
 // One training, killed again and again at random moments, start-up and saves included.
 void expect_to_survive(int rounds, uint32_t seed) {
   constexpr int64_t every = 4;
-  const TemporaryDirectory folder;
-  test::write_idx_files(folder / "data", 48, 12);
-  std::ofstream(folder / "tiny.toml") << "threads = 1\ndata.source = { kind = \"idx\", path = \""
-                                      << (folder / "data").string() << R"(" }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
-task = { kind = "image-generation", objective = "flow" }
-train = { batch = 6 }
-optimizer = { kind = "adamw", lr = 3e-3 }
-schedule = "constant"
-eval.every = 0
-sample.every = 0
-log = { every = 1, tensorboard = false }
-)";
+  const TinyProgram folder;
   const auto command = [&](const std::string& out, int64_t steps, bool background) {
-    return std::vector<std::string>{
-        "train", (folder / "tiny.toml").string(), "--out", (folder / out).string(), "--set",
-        "train.steps=" + std::to_string(steps), "--set",
-        "checkpoint.every=" + std::to_string(every), "--set",
-        std::string("checkpoint.background_save=") + (background ? "true" : "false"),
-        // These are no part of what the state means, and change from round to round.
-        "--allow", "train.steps", "--allow", "checkpoint.background_save"};
+    auto args = folder.train(
+        out, {"train.steps=" + std::to_string(steps), "eval.every=0", "schedule=constant",
+              "log.tensorboard=false", "checkpoint.every=" + std::to_string(every),
+              std::string("checkpoint.background_save=") + (background ? "true" : "false")});
+    // These are no part of what the state means, and change from round to round.
+    args.insert(args.end(), {"--allow", "train.steps", "--allow", "checkpoint.background_save"});
+    return args;
   };
   std::mt19937 random(seed);
   std::uniform_int_distribution<int> wait(0, 350);

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/support/temporary_directory.h"
+
+namespace gallop::test {
+
+/// A folder with a tiny data set and the recipe of a run that takes about a second as a program:
+/// 20 steps, checkpoints every 5, one line of log a step.
+class TinyProgram {
+ public:
+  /// `more`: lines that end the recipe (tables, or dotted keys of those not named in it).
+  explicit TinyProgram(const std::string& more = "");
+  /// Arguments that train it into the folder `out`, with overrides KEY=VALUE.
+  std::vector<std::string> train(const std::filesystem::path& out,
+                                 const std::vector<std::string>& set = {}) const;
+  std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
+
+ private:
+  TemporaryDirectory folder_;
+};
+
+/// Whether the log of a run has a line of this step.
+bool has_logged(const std::filesystem::path& run, int64_t step);
+/// The last step in the log of a run, 0 if there is none; a line that is cut short does not count.
+int64_t last_logged_step(const std::filesystem::path& run);
+
+}  // namespace gallop::test
