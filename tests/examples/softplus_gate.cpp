@@ -17,10 +17,10 @@ struct SoftplusSettings : config::Fields<SoftplusSettings> {
 class SoftplusGate : public Gate {
  public:
   explicit SoftplusGate(const SoftplusSettings& settings) : sharpness_(settings.sharpness) {}
-  Scores scores(const at::Tensor& logits_BLE) const override {
-    return {.logits_BLE = logits_BLE,
-            .gate_BLE = at::softplus(logits_BLE, sharpness_),
-            .key_BLE = logits_BLE};  // the same order, and never saturated
+  Scores scores(const GateInput& in) const override {
+    return {.logits_BLE = in.logits_BLE,
+            .gate_BLE = at::softplus(in.logits_BLE, sharpness_),
+            .key_BLE = in.logits_BLE};  // the same order, and never saturated
   }
 
  private:

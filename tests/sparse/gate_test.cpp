@@ -13,7 +13,7 @@ using testing::Fixture;
 using testing::tensor_of;
 
 Scores scores_of(const std::string& gate, const at::Tensor& logits) {
-  return testing::make<Gate>("kind = \"" + gate + "\"", {})->scores(logits);
+  return testing::make<Gate>("kind = \"" + gate + "\"", {})->scores({logits});
 }
 
 TEST(Gate, MatchesTheReference) {

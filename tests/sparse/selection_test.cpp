@@ -6,10 +6,10 @@
 #include <limits>
 
 #include "gallop/base/error.h"
-#include "gallop/sparse/gate.h"
 #include "gallop/sparse/pooled_selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
+#include "tests/support/routing.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 
@@ -19,41 +19,15 @@ namespace {
 using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::random_normal;
+using testing::scores_of;
+using testing::Selector;
 using testing::tensor_of;
 
 const char* const kStrategies[] = {"token", "expert", "bl", "be", "le", "race"};
 const char* const kGates[] = {"identity", "sigmoid", "softmax"};
 
-// A selection with its parent, built for logits [B, L, E].
-class Selector {
- public:
-  Selector(const std::string& settings, at::IntArrayRef shape_BLE, double active)
-      : selection_(testing::make<Selection>(settings, {.parent = &parent_,
-                                                       .experts = shape_BLE[2],
-                                                       .tokens = shape_BLE[1],
-                                                       .active = active})) {
-    parent_.materialize(/*seed=*/0);
-  }
-  Selected select(const Scores& scores, bool training = true) const {
-    return selection_->select(scores, {.training = training});
-  }
-  /// The kept pairs of raw logits.
-  at::Tensor mask(const at::Tensor& logits_BLE, bool training = true) const {
-    return select({logits_BLE, logits_BLE, logits_BLE}, training).mask_BLE;
-  }
-  Selection& operator*() const { return *selection_; }
-
- private:
-  nn::Module parent_;
-  std::unique_ptr<Selection> selection_;
-};
-
 Selector strategy(const std::string& name, const at::Tensor& logits_BLE, double active) {
   return {"kind = \"" + name + "\"", logits_BLE.sizes(), active};
-}
-
-Scores scores_of(const std::string& gate, const at::Tensor& logits_BLE) {
-  return testing::make<Gate>("kind = \"" + gate + "\"", {})->scores(logits_BLE);
 }
 
 class SelectionFixture : public ::testing::TestWithParam<const char*> {};
@@ -170,6 +144,33 @@ TEST(Selection, TopKAtInferenceIsAnOption) {
   const Selector selector("kind = \"race\"\ninference = \"top-k\"", logits.sizes(), 2);
   EXPECT_TRUE(selector.mask(logits, false).equal(selector.mask(logits, true)));
   EXPECT_TRUE(selector.select({logits, logits, logits}, false).pending.empty());
+}
+
+// For study: kinds inside a sample by threshold, which follows the mean of the samples' kappas.
+TEST(Selection, EveryStrategyCanUseAThreshold) {
+  const at::Tensor logits = random_normal({5, 6, 8}, "threshold");
+  const std::pair<const char*, std::vector<int64_t>> shapes[] = {
+      {"token", {6}}, {"expert", {8}}, {"le", {}}};
+  for (const auto& [name, shape] : shapes) {
+    const Selector selector(std::string("kind = \"") + name + "\"\ninference = \"threshold\"",
+                            logits.sizes(), 2);
+    EXPECT_EQ(selector->threshold()->shape(), shape) << name;
+    EXPECT_TRUE(selector->independent_at_inference()) << name;
+    const Selected selected = selector.select({logits, logits, logits});
+    ASSERT_EQ(selected.pending.size(), 1u) << name;
+    selected.pending[0].commit(0);
+    const at::Tensor tau = **selector->threshold();
+    testing::expect_close(tau, selected.kappa.reshape({5, -1}).mean(0).reshape(shape), 1e-6, 1e-6,
+                          name);
+    const at::Tensor limit = std::string(name) == "token" ? tau.unsqueeze(-1) : tau;
+    EXPECT_TRUE(selector.mask(logits, /*training=*/false).equal(logits.ge(limit))) << name;
+    // Over all samples, each pool keeps k/E of its scores.
+    const at::Tensor exact = selector->exact_threshold(logits);
+    ASSERT_EQ(exact.sizes(), at::IntArrayRef(shape)) << name;
+    const at::Tensor above = logits.ge(std::string(name) == "token" ? exact.unsqueeze(-1) : exact);
+    EXPECT_EQ(above.sum().item<int64_t>(), 5 * 6 * 2) << name;
+    EXPECT_EQ(strategy(name, logits, 2)->threshold(), nullptr) << name;
+  }
 }
 
 TEST(Selection, AThresholdThatWasNeverSetIsAnError) {

@@ -124,7 +124,9 @@ void add_routing(const std::vector<sparse::RoutingRecord>& routing, NamedTensors
     const std::string name = "routing." + std::to_string(i);
     results.emplace_back(name + ".logits", record.logits_BLE);
     results.emplace_back(name + ".mask", record.mask_BLE);
-    if (nn::Parameter* threshold = record.selection->threshold()) {
+    nn::Parameter* threshold =
+        record.selection != nullptr ? record.selection->threshold() : nullptr;
+    if (threshold != nullptr) {
       for (const sparse::PendingUpdate& update : record.pending) update.commit(0);
       results.emplace_back(name + ".threshold", (**threshold).clone());
     }
@@ -177,6 +179,7 @@ NamedTensors run_forward(models::Model& model, const ForwardCase& forward_case,
   const at::Tensor output = model.forward(in.x, {.training = options.training,
                                                  .timestep_B = in.t,
                                                  .label_B = in.y,
+                                                 .check = true,
                                                  .routing = &routing,
                                                  .taps = options.blocks ? &taps : nullptr});
   NamedTensors results = {{"output", output}};

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "gallop/base/random.h"
+
 namespace gallop::sparse {
 struct RoutingRecord;
 }
@@ -28,6 +30,11 @@ struct ForwardContext {
   bool training = false;  ///< top-K routing and pending updates; otherwise thresholds
   at::Tensor timestep_B;  ///< as the network expects it: index 0..999, or t in [0, 1]
   at::Tensor label_B;     ///< int64; undefined for unconditional models
+  NoiseKey noise;         ///< of this forward; `sample` is that of row 0, row b has sample + b
+  at::Tensor time_embedding_BD;  ///< what a model made of timestep_B; undefined in others
+  at::Tensor unconditional_B;    ///< bool, rows with the null label; undefined without one
+  at::Tensor modality_BL;        ///< int64, 0: tokens that may skip blocks; undefined: all may
+  bool check = false;            ///< refuse non-finite scores with the layer's name
   std::vector<sparse::RoutingRecord>* routing = nullptr;  ///< null: nobody asked
   Taps* taps = nullptr;                                   ///< null: nobody asked
 };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
 #include "gallop/sparse/assignment.h"
@@ -15,10 +17,14 @@ class Experts : public nn::Module {
     nn::Module* parent = nullptr;
     int64_t D = 0, experts = 0, hidden = 0;
     double active = 0;
+    std::string name = "experts";  ///< under the parent
   };
   using nn::Module::Module;
   virtual at::Tensor forward(const at::Tensor& x_TD, const Assignment& assignment,
                              const nn::ForwardContext& ctx) const = 0;
+  /// [E, D] one vector an expert, the mean of its first-layer rows, for routers made of them;
+  /// throws Error for a kind that has none.
+  virtual at::Tensor keys_ED() const;
 };
 
 }  // namespace gallop::sparse

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include "gallop/nn/module.h"
 
 namespace gallop::sparse {
 
@@ -10,13 +10,23 @@ struct Scores {
   at::Tensor logits_BLE, gate_BLE, key_BLE;
 };
 
-/// A function from logits to combine weights.
-class Gate {
+/// What a gate sees.
+struct GateInput {
+  at::Tensor logits_BLE;
+  at::Tensor x_BLD;  ///< the tokens that the logits are of; few gates look at them
+};
+
+/// A function from logits to combine weights. Its parameters, if it has any, live under the
+/// router's name.
+class Gate : public nn::Module {
  public:
   static constexpr const char* category = "gate";
-  struct Args {};
-  virtual ~Gate() = default;
-  virtual Scores scores(const at::Tensor& logits_BLE) const = 0;
+  struct Args {
+    nn::Module* parent = nullptr;
+    int64_t D = 0, experts = 0;
+  };
+  using nn::Module::Module;
+  virtual Scores scores(const GateInput& in) const = 0;
 };
 
 }  // namespace gallop::sparse

@@ -28,6 +28,7 @@ void MoeSettings::fields(config::Visitor& v) {
   v.component("router", router, "from a token to its scores");
   v.component("gate", gate, "from scores to combine weights");
   v.component("selection", selection, "which (token, expert) pairs are kept");
+  v.component("weights", weighting, "what the outputs of a token's experts are multiplied by");
   v.component("expert", kind_of_experts, "what runs on the kept pairs");
   v.table("losses", losses, "losses that read the routing");
 }
@@ -79,13 +80,14 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
       active_(settings.candidates().active),
       losses_(make_losses(settings.losses, {.layers = args.layers})),
-      gate_(config::make<Gate>(settings.gate, {})) {
+      weighting_(config::make<Weighting>(settings.weighting, {})) {
   const auto [E, k] = settings.candidates();
   bool head = false;
   for (const auto& loss : losses_) head = head || loss->needs_head();
   router_ = config::make<Router>(
       settings.router,
       {.parent = this, .D = args.D, .experts = E, .target_width = head ? args.target_width : 0});
+  gate_ = config::make<Gate>(settings.gate, {.parent = this, .D = args.D, .experts = E});
   selection_ = config::make<Selection>(
       settings.selection, {.parent = this, .experts = E, .tokens = args.tokens, .active = k});
   experts_ = config::make<Experts>(settings.kind_of_experts, {.parent = this,
@@ -93,13 +95,29 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
                                                               .experts = E,
                                                               .hidden = settings.hidden_of(args.D),
                                                               .active = k});
+  router_->bind(*experts_);
 }
 
+namespace {
+
+void require_finite(const at::Tensor& logits_BLE, const std::string& name) {
+  const at::Tensor bad = logits_BLE.isfinite().logical_not();
+  const int64_t count = bad.sum().item<int64_t>();
+  require(
+      count == 0, name, ": ", count, " of ", bad.numel(),
+      " scores are NaN or infinite; look at the learning rate, or at the weights of this layer");
+}
+
+}  // namespace
+
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
-  const Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
-  const Scores scores = gate_->scores(routed.logits_BLE);
+  Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
+  if (ctx.check) require_finite(routed.logits_BLE, router_->name());
+  Scores scores = gate_->scores({routed.logits_BLE, x_BLD});
   Selected selected = selection_->select(scores, ctx);  // bool [B, L, E]
-  const Assignment assignment = make_assignment(selected.mask_BLE, scores.gate_BLE);
+  if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;
+  const Assignment assignment =
+      make_assignment(selected.mask_BLE, weighting_->weights(scores, selected));
   const at::Tensor y_TD =
       experts_->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), assignment, ctx);  // [T, D]
   if (ctx.routing != nullptr) {
@@ -108,9 +126,14 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
                             .logits_BLE = scores.logits_BLE,
                             .gate_BLE = scores.gate_BLE,
                             .mask_BLE = selected.mask_BLE,
+                            .chosen_BLE = selected.chosen(),
                             .head_BLH = routed.head_BLH,
                             .kappa = selected.kappa,
                             .assignment = assignment,
+                            .x_BLD = x_BLD,
+                            .label_B = ctx.label_B,
+                            .timestep_B = ctx.timestep_B,
+                            .extras = std::move(routed.extras),
                             .losses = &losses_,
                             .pending = std::move(selected.pending),
                             .selection = selection_.get()});

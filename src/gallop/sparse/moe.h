@@ -12,6 +12,7 @@
 #include "gallop/sparse/router.h"
 #include "gallop/sparse/selection.h"
 #include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/weighting.h"
 
 namespace gallop::sparse {
 
@@ -23,7 +24,8 @@ struct MoeSettings : config::Fields<MoeSettings> {
   std::optional<int64_t> split;  ///< hidden = 4 D / split; absent: k
   std::optional<int64_t> hidden;
   config::Component router{"router", "mlp"}, gate{"gate", "identity"},
-      selection{"selection", "race"}, kind_of_experts{"experts", "mlp"};
+      selection{"selection", "race"}, weighting{"weighting", "gate"},
+      kind_of_experts{"experts", "mlp"};
   SparseLossesConfig losses;
   void fields(config::Visitor& v) override;
   void validate() const override;
@@ -39,7 +41,7 @@ struct MoeSettings : config::Fields<MoeSettings> {
   int64_t hidden_of(int64_t D) const;
 };
 
-/// The usual sparse layer: router -> gate -> selection -> assignment -> experts -> combine. Named
+/// The usual sparse layer: router -> gate -> selection -> weighting -> experts -> combine. Named
 /// "moe".
 class Moe : public nn::FeedForward {
  public:
@@ -55,6 +57,7 @@ class Moe : public nn::FeedForward {
   std::unique_ptr<Router> router_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Selection> selection_;
+  std::unique_ptr<Weighting> weighting_;
   std::unique_ptr<Experts> experts_;
 };
 

@@ -14,11 +14,8 @@ namespace gallop::sparse {
 
 namespace {
 
-// One value for each pool that is the same for all samples: [], [E] or [L]; none if rows are
-// samples.
-std::optional<std::vector<int64_t>> threshold_shape(const Pools& pools,
-                                                    const Selection::Args& args) {
-  if (!pools.samples) return std::nullopt;
+// One value for each pool, samples aside: [], [E] or [L].
+std::vector<int64_t> threshold_shape(const Pools& pools, const Selection::Args& args) {
   std::vector<int64_t> shape;
   if (!pools.tokens) shape.push_back(args.tokens);
   if (!pools.experts) shape.push_back(args.experts);
@@ -26,10 +23,6 @@ std::optional<std::vector<int64_t>> threshold_shape(const Pools& pools,
 }
 
 }  // namespace
-
-at::Tensor Selection::exact_threshold(const at::Tensor&) const {
-  fail(name(), ": this selection has no threshold to calibrate");
-}
 
 int64_t kept_of_pool(double active, int64_t pool, int64_t experts) {
   // The tolerance repairs products such as 1.1 * 10 that binary fractions put just below an
@@ -47,19 +40,27 @@ PooledSelection::PooledSelection(Pools pools, const ThresholdSettings& settings,
   for (int64_t d = 0; d < 3; ++d) {
     if (pooled[d]) permutation_.push_back(d);
   }
-  if (const auto shape = threshold_shape(pools, args)) {
+  if (pools.samples || settings.inference == "threshold") {
     const double initial = settings.initial.value_or(std::numeric_limits<double>::quiet_NaN());
-    threshold_.emplace(*this, "threshold", *shape, nn::Init::constant(initial),
+    threshold_.emplace(*this, "threshold", threshold_shape(pools, args), nn::Init::constant(initial),
                        nn::Attributes{.decay = false, .buffer = true});
   }
 }
 
+int64_t PooledSelection::pool_size(int64_t samples, int64_t tokens) const {
+  return (pools_.samples ? samples : 1) * (pools_.tokens ? tokens : 1) *
+         (pools_.experts ? args_.experts : 1);
+}
+
+std::optional<int64_t> PooledSelection::kept_pairs(int64_t samples) const {
+  const int64_t pool = pool_size(samples, args_.tokens);
+  const int64_t rows = pool == 0 ? 0 : samples * args_.tokens * args_.experts / pool;
+  return rows * kept_of_pool(args_.active, pool, args_.experts);
+}
+
 at::Tensor PooledSelection::to_rows(const at::Tensor& x_BLE) const {
-  int64_t pool = 1;
-  if (pools_.samples) pool *= x_BLE.size(0);
-  if (pools_.tokens) pool *= x_BLE.size(1);
-  if (pools_.experts) pool *= x_BLE.size(2);
-  return x_BLE.permute(permutation_).reshape({-1, pool});
+  const int64_t pool = pool_size(x_BLE.size(0), x_BLE.size(1));
+  return x_BLE.permute(permutation_).reshape({pool == 0 ? 0 : x_BLE.numel() / pool, pool});
 }
 
 at::Tensor PooledSelection::from_rows(const at::Tensor& rows, at::IntArrayRef shape_BLE) const {
@@ -75,6 +76,10 @@ bool PooledSelection::by_threshold(const nn::ForwardContext& ctx) const {
   return !ctx.training && threshold_ && settings_.inference == "threshold";
 }
 
+bool PooledSelection::independent_at_inference() const {
+  return !pools_.samples || by_threshold({.training = false});
+}
+
 at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE) const {
   const at::Tensor& tau = **threshold_;
   require(!tau.isnan().any().item<bool>(), threshold_->name(),
@@ -82,6 +87,8 @@ at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE) const {
           "calibrate`, or choose selection.inference = \"top-k\"");
   // [L] counts positions, [E] experts, [] everything.
   const bool positions = !pools_.tokens;
+  require(!positions || tau.size(0) == gate_BLE.size(1), threshold_->name(), ": thresholds for ",
+          tau.numel(), " positions, and the sample has ", gate_BLE.size(1), " tokens");
   return gate_BLE.ge(positions ? tau.unsqueeze(-1) : tau);
 }
 
@@ -97,7 +104,10 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
                                      key_rows.options())
                           : to_rows(scores.gate_BLE).gather(1, top.last_R.unsqueeze(1)).squeeze(1);
   if (ctx.training && threshold_) {
-    const at::Tensor tau = **threshold_, kappa = selected.kappa;
+    const at::Tensor tau = **threshold_;
+    const at::Tensor kappa = pools_.samples || scores.key_BLE.size(0) == 0
+                                 ? selected.kappa
+                                 : selected.kappa.reshape({scores.key_BLE.size(0), -1}).mean(0);
     selected.pending.push_back({[tau, kappa, settings = settings_](int64_t applied_steps) {
       update_threshold(tau, kappa, settings.momentum_at(applied_steps));
     }});
@@ -108,7 +118,12 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
 at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE) const {
   if (!threshold_) return Selection::exact_threshold(gate_NLE);
   const at::NoGradGuard no_grad;
-  const at::Tensor rows = to_rows(gate_NLE);
+  // Every sample is one more draw for its pools.
+  const at::Tensor rows =
+      pools_.samples ? to_rows(gate_NLE)
+                     : to_rows(gate_NLE).reshape({gate_NLE.size(0), threshold_->numel(), -1})
+                           .transpose(0, 1)
+                           .reshape({threshold_->numel(), -1});
   const int64_t kept = kept_of_pool(args_.active, rows.size(1), args_.experts);
   require(kept > 0, name(), ": too few scores (", rows.size(1), ") to calibrate a threshold");
   return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());

@@ -12,20 +12,25 @@ namespace gallop::sparse {
 /// matrix whose rows are pools, and each row keeps its K = floor(k * pool / E) best entries by
 /// (value descending, flat index ascending). A `Pools` names the free (pooled) dimensions.
 ///
-/// Kinds whose rows do not depend on the sample have an inference threshold: race one scalar, BL
-/// one an expert, BE one a position; each is the moving average of its own kappa. The others keep
-/// their top-K at inference, which depends on no other sample.
+/// Kinds whose pools span samples have an inference threshold: race one scalar, BL one an expert,
+/// BE one a position; each is the moving average of its own kappa. The others keep their top-K at
+/// inference, which depends on no other sample. By settings.inference each kind can be switched to
+/// the other rule; thresholds of the latter then follow the kappas' mean over the samples.
 class PooledSelection : public Selection {
  public:
   PooledSelection(Pools pools, const ThresholdSettings& settings, const Args& args);
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override;
   Pools pools() const override { return pools_; }
+  std::optional<int64_t> kept_pairs(int64_t samples) const override;
+  bool independent_at_inference() const override;
   nn::Parameter* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
   at::Tensor exact_threshold(const at::Tensor& gate_NLE) const override;
 
  private:
   bool by_threshold(const nn::ForwardContext& ctx) const;
   at::Tensor above_threshold(const at::Tensor& gate_BLE) const;
+  /// Scores in each pool of that many samples of L tokens.
+  int64_t pool_size(int64_t samples, int64_t tokens) const;
   at::Tensor to_rows(const at::Tensor& x_BLE) const;
   at::Tensor from_rows(const at::Tensor& rows, at::IntArrayRef shape_BLE) const;
 

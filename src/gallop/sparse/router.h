@@ -1,15 +1,23 @@
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
 
 namespace gallop::sparse {
+
+class Experts;
 
 /// Logits over candidates, and the prediction of the training target if the router has a head for
 /// it.
 struct Routed {
   at::Tensor logits_BLE;
   at::Tensor head_BLH;  ///< undefined at inference and without a head
+  /// What a router shows to the losses made for it, by name (the prototypes, the scale of the
+  /// noise).
+  std::map<std::string, at::Tensor> extras;
 };
 
 /// A small network from a token to raw logits over E candidates.
@@ -23,6 +31,9 @@ class Router : public nn::Module {
   };
   using nn::Module::Module;
   virtual Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const = 0;
+  /// Called once, when the layer's experts exist; for the few routers that are made of their
+  /// weights. The experts outlive the router's last forward.
+  virtual void bind(const Experts&) {}
 };
 
 }  // namespace gallop::sparse

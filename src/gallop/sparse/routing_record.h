@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,12 +28,19 @@ struct RoutingRecord {
   at::Tensor logits_BLE;  ///< raw router scores
   at::Tensor gate_BLE;    ///< gated scores: what weights are made of
   at::Tensor mask_BLE;    ///< bool, the kept pairs
+  at::Tensor chosen_BLE;  ///< bool, the pairs before a capacity dropped some; often the mask itself
   at::Tensor head_BLH;    ///< prediction of the per-layer head; undefined without one
   at::Tensor kappa;  ///< K-th largest gated score of each pool; undefined at inference by threshold
   Assignment assignment;
+  at::Tensor x_BLD;                          ///< the tokens that were routed
+  at::Tensor label_B, timestep_B;            ///< as the context brought them
+  std::map<std::string, at::Tensor> extras;  ///< of the router, see Routed
   const std::vector<std::unique_ptr<SparseLoss>>* losses = nullptr;  ///< of this layer
   std::vector<PendingUpdate> pending;
   Selection* selection = nullptr;  ///< of this layer; calibration sets its threshold
+
+  /// What the router shows under that name; throws Error that says which layer has none.
+  const at::Tensor& extra(const std::string& name) const;
 };
 
 }  // namespace gallop::sparse

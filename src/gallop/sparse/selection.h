@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "gallop/nn/forward_context.h"
@@ -19,6 +20,10 @@ struct Selected {
   at::Tensor mask_BLE;  ///< bool
   at::Tensor kappa;  ///< [rows] K-th largest gated score, +inf where K = 0; undefined by threshold
   std::vector<PendingUpdate> pending;
+  at::Tensor chosen_BLE;  ///< bool, before a capacity dropped some; undefined: the mask
+  at::Tensor gate_BLE;    ///< replaces the gated scores where a selection makes its own weights
+
+  const at::Tensor& chosen() const { return chosen_BLE.defined() ? chosen_BLE : mask_BLE; }
 };
 
 /// Decides which (token, expert) pairs are kept. Its buffers live under the router's name.
@@ -33,6 +38,11 @@ class Selection : public nn::Module {
   using nn::Module::Module;
   virtual Selected select(const Scores& scores, const nn::ForwardContext& ctx) const = 0;
   virtual Pools pools() const = 0;
+  /// How many pairs a training forward of that many samples keeps, where this does not depend on
+  /// the scores.
+  virtual std::optional<int64_t> kept_pairs(int64_t samples) const;
+  /// Whether, outside training, no sample of a batch changes what another one gets.
+  virtual bool independent_at_inference() const { return !pools().samples; }
   /// The threshold buffer, or null for a kind that has none.
   virtual nn::Parameter* threshold() { return nullptr; }
   /// From gated scores [N, L, E] of many samples: the exact value of the threshold buffer, the

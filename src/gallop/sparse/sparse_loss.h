@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,6 +27,24 @@ class SparseLoss {
   virtual bool needs_head() const { return false; }
   /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
   virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
+};
+
+/// A loss that is a function of the record alone.
+class RecordLoss : public SparseLoss {
+ public:
+  using Value = std::function<at::Tensor(const RoutingRecord& record)>;
+  RecordLoss(std::string kind, double weight, Value value)
+      : kind_(std::move(kind)), weight_(weight), value_(std::move(value)) {}
+  std::string kind() const override { return kind_; }
+  double weight() const override { return weight_; }
+  at::Tensor value(const RoutingRecord& record, const at::Tensor&) const override {
+    return value_(record);
+  }
+
+ private:
+  std::string kind_;
+  double weight_;
+  Value value_;
 };
 
 /// The [model.mlp.losses] table: one sub-table a registered kind, all off by default.

@@ -156,11 +156,14 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   ++next_;
   TrainOutput result{.samples = batch.indices};
   const Inputs inputs = draw(model, std::move(batch), "train");
-  const at::Tensor output =
-      model.forward(inputs.noised.x_BCHW, {.training = true,
-                                           .timestep_B = inputs.noised.model_time_B,
-                                           .label_B = inputs.label_B,
-                                           .routing = &result.routing});
+  const at::Tensor output = model.forward(
+      inputs.noised.x_BCHW, {.training = true,
+                             .timestep_B = inputs.noised.model_time_B,
+                             .label_B = inputs.label_B,
+                             .noise = {.seed = args_.seed,
+                                       .purpose = "train.routing",
+                                       .sample = static_cast<uint64_t>(micro_batch * args_.batch)},
+                             .routing = &result.routing});
   const diffusion::Losses losses = process_->loss(output, inputs.noised);
   result.losses.push_back({.name = "main", .value = losses.main_B.mean()});
   for (const auto& [name, value_B] : losses.parts)
@@ -221,10 +224,14 @@ void ImageGeneration::route(
   for (int64_t n = 0; n < batches; ++n) {
     const Inputs inputs = draw(model, loader.next(), "route");
     std::vector<sparse::RoutingRecord> routing;
-    model.forward(inputs.noised.x_BCHW, {.training = true,
-                                         .timestep_B = inputs.noised.model_time_B,
-                                         .label_B = inputs.label_B,
-                                         .routing = &routing});
+    model.forward(inputs.noised.x_BCHW,
+                  {.training = true,
+                   .timestep_B = inputs.noised.model_time_B,
+                   .label_B = inputs.label_B,
+                   .noise = {.seed = args_.seed,
+                             .purpose = "route.routing",
+                             .sample = static_cast<uint64_t>(n * args_.batch)},
+                   .routing = &routing});
     visit(routing);
   }
 }

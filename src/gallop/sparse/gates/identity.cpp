@@ -7,8 +7,8 @@ namespace {
 // The weight is the raw logit, so the order of scores across tokens is kept; it may be negative.
 class IdentityGate : public Gate {
  public:
-  Scores scores(const at::Tensor& logits_BLE) const override {
-    return {logits_BLE, logits_BLE, logits_BLE};
+  Scores scores(const GateInput& in) const override {
+    return {in.logits_BLE, in.logits_BLE, in.logits_BLE};
   }
 };
 

@@ -6,8 +6,8 @@ namespace {
 
 class SigmoidGate : public Gate {
  public:
-  Scores scores(const at::Tensor& logits_BLE) const override {
-    return {logits_BLE, logits_BLE.sigmoid(), logits_BLE};
+  Scores scores(const GateInput& in) const override {
+    return {in.logits_BLE, in.logits_BLE.sigmoid(), in.logits_BLE};
   }
 };
 

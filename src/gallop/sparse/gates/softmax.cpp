@@ -8,9 +8,9 @@ namespace {
 // selection is on the gated scores.
 class SoftmaxGate : public Gate {
  public:
-  Scores scores(const at::Tensor& logits_BLE) const override {
-    const at::Tensor gate_BLE = logits_BLE.softmax(-1);
-    return {logits_BLE, gate_BLE, gate_BLE};
+  Scores scores(const GateInput& in) const override {
+    const at::Tensor gate_BLE = in.logits_BLE.softmax(-1);
+    return {in.logits_BLE, gate_BLE, gate_BLE};
   }
 };
 

@@ -28,6 +28,10 @@ class PerLayer : public SparseLoss {
   at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const override {
     require(record.head_BLH.defined(), record.layer, ": the router made no per-layer prediction");
     require(target_BLH.defined(), record.layer, ": the per-layer loss needs the training target");
+    require(record.head_BLH.sizes() == target_BLH.sizes(), record.layer,
+            ": the per-layer prediction is of ", record.head_BLH.sizes(), " and the target of ",
+            target_BLH.sizes(),
+            "; a layer that sees some of the tokens only can not have this loss");
     return record.head_BLH.sub(target_BLH).square().mean().mul(factor_);
   }
 

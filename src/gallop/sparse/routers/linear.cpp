@@ -1,15 +1,16 @@
-#include <optional>
-
-#include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/router.h"
+#include "gallop/config/registry.h"
+#include "gallop/sparse/target_head.h"
 
 namespace gallop::sparse {
 namespace {
 
 struct LinearRouterSettings : config::Fields<LinearRouterSettings> {
-  bool bias = false;
-  void fields(config::Visitor& v) override { v.field("bias", bias, "add a bias to the logits"); }
+  bool bias = false, frozen = false;
+  void fields(config::Visitor& v) override {
+    v.field("bias", bias, "add a bias to the logits");
+    v.field("frozen", frozen, "keep the random first values: only the tokens move (SMoE-Dropout)");
+  }
 };
 
 // logits = W x; a head, if a loss asks for one, reads the token itself.
@@ -17,22 +18,17 @@ class LinearRouter : public Router {
  public:
   LinearRouter(const LinearRouterSettings& settings, const Args& args)
       : Router(*args.parent, "router"),
-        gate_(*this, "gate", args.D, args.experts, {.bias = settings.bias}) {
-    if (args.target_width > 0) {
-      target_.emplace(*this, "target", args.D, args.target_width,
-                      nn::LinearOptions{.attributes = {.auxiliary = true}});
-    }
-  }
+        gate_(*this, "gate", args.D, args.experts,
+              {.bias = settings.bias, .attributes = {.frozen = settings.frozen}}),
+        head_(*this, args) {}
 
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
-    Routed routed{.logits_BLE = gate_.forward(x_BLD)};
-    if (target_ && ctx.training) routed.head_BLH = target_->forward(x_BLD);
-    return routed;
+    return {.logits_BLE = gate_.forward(x_BLD), .head_BLH = head_.forward(x_BLD, ctx)};
   }
 
  private:
   nn::Linear gate_;
-  std::optional<nn::Linear> target_;
+  TargetHead head_;
 };
 
 const config::Register<Router, LinearRouterSettings> registered{

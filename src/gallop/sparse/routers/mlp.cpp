@@ -1,8 +1,6 @@
-#include <optional>
-
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/router.h"
+#include "gallop/sparse/target_head.h"
 
 namespace gallop::sparse {
 namespace {
@@ -13,23 +11,17 @@ class MlpRouter : public Router {
   explicit MlpRouter(const Args& args)
       : Router(*args.parent, "router"),
         hidden_(*this, "hidden", args.D, args.D),
-        gate_(*this, "gate", args.D, args.experts) {
-    if (args.target_width > 0) {
-      target_.emplace(*this, "target", args.D, args.target_width,
-                      nn::LinearOptions{.attributes = {.auxiliary = true}});
-    }
-  }
+        gate_(*this, "gate", args.D, args.experts),
+        head_(*this, args) {}
 
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
     const at::Tensor z_BLD = hidden_.forward_gelu(x_BLD);
-    Routed routed{.logits_BLE = gate_.forward(z_BLD)};
-    if (target_ && ctx.training) routed.head_BLH = target_->forward(z_BLD);
-    return routed;
+    return {.logits_BLE = gate_.forward(z_BLD), .head_BLH = head_.forward(z_BLD, ctx)};
   }
 
  private:
   nn::Linear hidden_, gate_;
-  std::optional<nn::Linear> target_;
+  TargetHead head_;
 };
 
 const config::Register<Router, config::NoSettings> registered{

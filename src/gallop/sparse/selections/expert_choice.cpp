@@ -5,10 +5,10 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: B*E. Pool: L. K = k*L/E.
-const config::Register<Selection, config::NoSettings> registered{
+const config::Register<Selection, TopKSettings> registered{
     "expert", "each expert takes its best tokens of each sample", "Zhou et al., arXiv 2202.09368",
-    [](const auto&, const Selection::Args& args) {
-      return std::make_unique<PooledSelection>(Pools{.tokens = true}, ThresholdSettings{}, args);
+    [](const TopKSettings& settings, const Selection::Args& args) {
+      return std::make_unique<PooledSelection>(Pools{.tokens = true}, settings, args);
     }};
 
 }  // namespace

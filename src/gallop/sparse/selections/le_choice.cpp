@@ -5,11 +5,11 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: B. Pool: L*E. K = L*k.
-const config::Register<Selection, config::NoSettings> registered{
+const config::Register<Selection, TopKSettings> registered{
     "le", "each sample takes its best (token, expert) pairs", "Expert Race, arXiv 2503.16057",
-    [](const auto&, const Selection::Args& args) {
+    [](const TopKSettings& settings, const Selection::Args& args) {
       return std::make_unique<PooledSelection>(Pools{.tokens = true, .experts = true},
-                                               ThresholdSettings{}, args);
+                                               settings, args);
     }};
 
 }  // namespace

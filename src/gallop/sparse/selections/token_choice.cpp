@@ -5,10 +5,10 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: B*L. Pool: E. K = k.
-const config::Register<Selection, config::NoSettings> registered{
+const config::Register<Selection, TopKSettings> registered{
     "token", "each token takes its K best experts", "Shazeer et al., arXiv 1701.06538",
-    [](const auto&, const Selection::Args& args) {
-      return std::make_unique<PooledSelection>(Pools{.experts = true}, ThresholdSettings{}, args);
+    [](const TopKSettings& settings, const Selection::Args& args) {
+      return std::make_unique<PooledSelection>(Pools{.experts = true}, settings, args);
     }};
 
 }  // namespace

@@ -1,0 +1,22 @@
+#include <ATen/ops/ones_like.h>
+
+#include "gallop/config/registry.h"
+#include "gallop/sparse/weighting.h"
+
+namespace gallop::sparse {
+namespace {
+
+// No gradient reaches the router.
+class OneWeighting : public Weighting {
+ public:
+  at::Tensor weights(const Scores& scores, const Selected&) const override {
+    return at::ones_like(scores.gate_BLE);
+  }
+};
+
+const config::Register<Weighting, config::NoSettings> registered{
+    "one", "1 for every kept pair", "EMoE, arXiv 2310.10908",
+    [](const auto&, const auto&) { return std::make_unique<OneWeighting>(); }};
+
+}  // namespace
+}  // namespace gallop::sparse
