@@ -4,6 +4,8 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 
@@ -65,6 +67,35 @@ TEST(Statistics, OfSeveralForwardsComeFromTheirSums) {
   EXPECT_DOUBLE_EQ(statistics.experts_per_token, (6.0 / 8 + 8.0 / 8) / 2);
   EXPECT_DOUBLE_EQ(statistics.max_violation, (2.0 / 3 + 3.0 / 4) / 2);
   EXPECT_DOUBLE_EQ(statistics.starved, (3.0 / 8 + 0.0) / 2);
+}
+
+// Both pairs on one token use one combination of one; none elsewhere. Uniform scores of two experts
+// have the entropy ln 2, certain ones 0.
+TEST(Statistics, DetailsAreOfTheWholeSetToo) {
+  std::vector<RoutingRecord> records = two_layers();
+  records[0].logits_BLE = at::zeros({1, 4, 2});
+  records[1].logits_BLE = tensor_of({500, 0, 0, 500, 500, 0, 500, 0}).reshape({2, 2, 2});
+  RoutingTotals totals(/*detailed=*/true);
+  totals.add(records);
+  totals.add(records);
+  const RoutingStatistics statistics = totals.statistics();
+  EXPECT_NEAR(statistics.entropy, (std::log(2.0) + 0) / 2, 1e-6);
+  // One pair holds all: its cumulative share, 100 %, is not below 95 %.
+  EXPECT_EQ(statistics.combination_usage, 0);
+  EXPECT_EQ(statistics_of(records).entropy, 0);
+}
+
+TEST(Statistics, CombinationsAddUpBeforeTheyAreCounted) {
+  // Each forward uses one pair of three; together all three alike, two of which are below 95 %.
+  RoutingTotals totals(/*detailed=*/true);
+  for (const std::vector<float>& mask :
+       {std::vector<float>{1, 1, 0}, std::vector<float>{0, 1, 1}, std::vector<float>{1, 0, 1}}) {
+    std::vector<RoutingRecord> records;
+    records.push_back(record_of(mask, {1, 1, 3}));
+    records[0].logits_BLE = at::zeros({1, 1, 3});
+    totals.add(records);
+  }
+  EXPECT_NEAR(totals.statistics().combination_usage, 200.0 / 3, 1e-9);
 }
 
 TEST(Statistics, OfADenseModelAreZero) {

@@ -4,6 +4,8 @@
 #include <functional>
 #include <limits>
 
+#include "gallop/sparse/entropy.h"
+
 namespace gallop::sparse {
 
 double max_violation(const at::Tensor& loads_E) {
@@ -13,9 +15,21 @@ double max_violation(const at::Tensor& loads_E) {
   return (loads.max().item<double>() - mean) / mean;
 }
 
+namespace {
+
+at::Tensor together_of(const at::Tensor& mask_TE) {
+  const at::Tensor mask = mask_TE.to(at::kDouble);  // counts up to 2^53 stay exact
+  return mask.t().matmul(mask).to(at::kCPU, at::kLong);
+}
+
+}  // namespace
+
 double combination_usage(const at::Tensor& mask_TE) {
-  const at::Tensor mask = mask_TE.to(at::kDouble);
-  const at::Tensor together = mask.t().matmul(mask).to(at::kLong).contiguous();
+  return combination_usage_of(together_of(mask_TE));
+}
+
+double combination_usage_of(const at::Tensor& together_EE) {
+  const at::Tensor together = together_EE.contiguous();
   const int64_t E = together.size(0);
   const int64_t* count = together.const_data_ptr<int64_t>();
   std::vector<int64_t> pairs;
@@ -47,6 +61,11 @@ void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
     layer.tokens += mask_TE.size(0);
     layer.starved += mask_TE.size(0) - mask_TE.any(1).sum().item<int64_t>();
     layer.loads_E = layer.loads_E.defined() ? layer.loads_E.add(loads_E) : loads_E;
+    if (!detailed_) continue;
+    const at::Tensor together_EE = together_of(mask_TE);
+    layer.together_EE =
+        layer.together_EE.defined() ? layer.together_EE.add(together_EE) : together_EE;
+    layer.entropy += entropy_of(record.logits_BLE).to(at::kDouble).sum().item<double>();
   }
 }
 
@@ -59,6 +78,10 @@ RoutingStatistics RoutingTotals::statistics() const {
     mean.experts_per_token +=
         static_cast<double>(layer.loads_E.sum().item<int64_t>()) / tokens / layers;
     mean.max_violation += max_violation(layer.loads_E) / layers;
+    if (detailed_) {
+      mean.combination_usage += combination_usage_of(layer.together_EE) / layers;
+      mean.entropy += layer.entropy / tokens / layers;
+    }
     mean.starved += static_cast<double>(layer.starved) / tokens / layers;
   }
   return mean;

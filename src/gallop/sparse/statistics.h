@@ -17,6 +17,8 @@ double max_violation(const at::Tensor& loads_E);
 /// co-activations is below 95 % (Expert Race, Fig. 13), in exact integers; 0 when no pair ever
 /// fires together.
 double combination_usage(const at::Tensor& mask_TE);
+/// The same from [E, E] int64 on the CPU, the tokens that each pair of experts shares.
+double combination_usage_of(const at::Tensor& together_EE);
 
 /// What training and evaluation report, averaged over the sparse layers.
 struct RoutingStatistics {
@@ -24,12 +26,17 @@ struct RoutingStatistics {
   double experts_per_token = 0;  ///< kept pairs / tokens
   double max_violation = 0;
   double starved = 0;  ///< share of tokens with no expert
+  // Of detailed totals only:
+  double combination_usage = 0;  ///< percent
+  double entropy = 0;  ///< mean over tokens, of softmax(logits), in nats: ln E when undecided
 };
 
 /// Counts over several forwards of one model, so that the statistics of a set do not depend on the
 /// batches it was cut into.
 class RoutingTotals {
  public:
+  /// `detailed` also costs a product [E, T] x [T, E] and a softmax a layer.
+  explicit RoutingTotals(bool detailed = false) : detailed_(detailed) {}
   /// Every call must bring the same layers in the same order.
   void add(const std::vector<RoutingRecord>& records);
   /// All 0 before the first record (a dense model).
@@ -39,8 +46,10 @@ class RoutingTotals {
   struct Layer {
     double active = 0;
     int64_t tokens = 0, starved = 0;
-    at::Tensor loads_E;
+    at::Tensor loads_E, together_EE;
+    double entropy = 0;  // sum over the tokens
   };
+  bool detailed_;
   std::vector<Layer> layers_;
 };
 

@@ -1,0 +1,18 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/losses/scope.h"
+#include "gallop/sparse/sparse_loss.h"
+
+namespace gallop::sparse {
+namespace {
+
+const config::Register<SparseLoss, ScopedLossSettings> registered{
+    "importance", "squared variation over the experts of the sum of their combine weights",
+    "Shazeer et al., arXiv 1701.06538", [](const ScopedLossSettings& settings, const auto&) {
+      return std::make_unique<RecordLoss>(
+          "importance", settings.weight, [settings](const RoutingRecord& record) {
+            return squared_variation(settings.groups(weights_of(record)).sum(1));
+          });
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,84 @@
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "gallop/base/error.h"
+#include "tests/support/routing.h"
+#include "tests/support/tensors.h"
+
+namespace gallop::sparse {
+namespace {
+
+using testing::loss_of;
+using testing::record_of;
+using testing::scores_of;
+using testing::tensor_of;
+
+// Two samples that are each sent to one expert, together evenly: even as a batch, not as sequences.
+TEST(Balance, ScopeSaysWhichTokensMustBeEven) {
+  const at::Tensor logits = tensor_of({100, 0, 100, 0, 0, 100, 0, 100}).reshape({2, 2, 2});
+  const RoutingRecord record =
+      record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+  EXPECT_NEAR(loss_of("balance", record).item<double>(), 1, 1e-6);
+  EXPECT_NEAR(loss_of("balance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
+  EXPECT_NEAR(loss_of("soft_balance", record).item<double>(), 0.5, 1e-6);
+  EXPECT_NEAR(loss_of("soft_balance", record, "scope = \"sequence\"").item<double>(), 1, 1e-6);
+  // Importance 2, 2 of the batch; of a sample 2, 0 with mean 1 and unbiased variance 2.
+  EXPECT_NEAR(loss_of("importance", record).item<double>(), 0, 1e-6);
+  EXPECT_NEAR(loss_of("importance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
+}
+
+// p = (3/4, 1/4) twice; both experts are used, the first choice is always expert 0.
+TEST(Balance, CountsAllChoicesOrTheFirst) {
+  const float three = std::log(3.0f);
+  const at::Tensor logits = tensor_of({three, 0, three, 0}).reshape({1, 2, 2});
+  const RoutingRecord record =
+      record_of(scores_of("softmax", logits), {.mask_BLE = logits.ge(0)}, 2);
+  EXPECT_NEAR(loss_of("balance", record).item<double>(), 1, 1e-6);
+  EXPECT_NEAR(loss_of("balance", record, "count = \"first\"").item<double>(), 2 * 0.75, 1e-6);
+}
+
+TEST(Balance, ReadsWhatWasChosenBeforeACapacityDroppedIt) {
+  const at::Tensor logits = tensor_of({1, 0, 1, 0}).reshape({1, 2, 2});
+  const at::Tensor chosen = logits.gt(0), kept = tensor_of({1, 0, 0, 0}).reshape({1, 2, 2});
+  const Scores scores = scores_of("softmax", logits);
+  const double before =
+      loss_of("balance", record_of(scores, {.mask_BLE = chosen}, 1)).item<double>();
+  EXPECT_EQ(loss_of("balance",
+                    record_of(scores, {.mask_BLE = kept.to(at::kBool), .chosen_BLE = chosen}, 1))
+                .item<double>(),
+            before);
+}
+
+// Uniform over 8: ln 8, and 1.8775 with q = 1.1 (the value that the notes on DynMoLE give).
+TEST(Entropy, OfUniformAndCertainRouting) {
+  const at::Tensor uniform = at::zeros({1, 3, 8});
+  RoutingRecord record = record_of(scores_of("softmax", uniform), {.mask_BLE = uniform.eq(0)}, 8);
+  EXPECT_NEAR(loss_of("entropy", record).item<double>(), std::log(8.0), 1e-6);
+  EXPECT_NEAR(loss_of("entropy", record, "q = 1.1").item<double>(), 1.8775, 5e-5);
+  record.logits_BLE = tensor_of({1000, 0, 0, 0}).reshape({1, 1, 4});
+  EXPECT_EQ(loss_of("entropy", record).item<double>(), 0);
+  EXPECT_NEAR(loss_of("entropy", record, "q = 1.1").item<double>(), 0, 1e-6);
+}
+
+TEST(Losses, OneExpertHasNothingToBalance) {
+  const at::Tensor logits = at::ones({1, 4, 1});
+  RoutingRecord record = record_of(scores_of("sigmoid", logits), {.mask_BLE = logits.gt(0)}, 1);
+  record.extras = {{"clean_logits", logits}, {"noise_scale", logits}};
+  EXPECT_EQ(loss_of("importance", record).item<double>(), 0);
+  EXPECT_EQ(loss_of("load", record).item<double>(), 0);
+  EXPECT_EQ(loss_of("balance", record).item<double>(), 1);
+}
+
+TEST(Losses, SayWhatTheirRouterDoesNotShow) {
+  const at::Tensor logits = at::zeros({1, 4, 2});
+  const RoutingRecord record =
+      record_of(scores_of("sigmoid", logits), {.mask_BLE = logits.eq(0)}, 1);
+  EXPECT_THROW(loss_of("load", record), Error);
+  EXPECT_THROW(loss_of("contrastive", record), Error);
+}
+
+}  // namespace
+}  // namespace gallop::sparse
