@@ -1,0 +1,65 @@
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "gallop/config/registry.h"
+#include "gallop/sparse/entropy.h"
+#include "gallop/sparse/selection.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct TopPSettings : config::Fields<TopPSettings> {
+  double p = 0.75, q = 1.1;
+  int64_t least = 1;
+  bool crossing = true;
+  std::optional<double> all_above;
+  void fields(config::Visitor& v) override {
+    v.field("p", p, "probability that the kept experts of a token make up", config::between(0, 1));
+    v.field("least", least, "experts that a token has at least", config::at_least(0));
+    v.field("crossing", crossing, "whether the expert that crosses p is kept too");
+    v.field("all_above", all_above, "entropy above which a token uses all experts; absent: never");
+    v.field("q", q, "kind of that entropy, as in the entropy loss", config::at_least(1));
+  }
+};
+
+// How many experts a token has depends on its own probabilities alone.
+class TopPSelection : public Selection {
+ public:
+  TopPSelection(const TopPSettings& settings, const Args& args)
+      : Selection(*args.parent, "router"), settings_(settings) {}
+
+  Selected select(const Scores& scores, const nn::ForwardContext&) const override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor p_BLE = scores.logits_BLE.softmax(-1);
+    const auto [sorted, expert] = p_BLE.sort(/*stable=*/true, -1, /*descending=*/true);
+    const at::Tensor reached = sorted.cumsum(-1);
+    at::Tensor kept =
+        settings_.crossing ? reached.sub(sorted).lt(settings_.p) : reached.le(settings_.p);
+    kept.narrow(-1, 0, std::min(settings_.least, kept.size(-1))).fill_(true);
+    at::Tensor mask_BLE = at::zeros_like(kept).scatter(-1, expert, kept);
+    if (settings_.all_above) {
+      const at::Tensor unsure_BL =
+          entropy_of(scores.logits_BLE, settings_.q).gt(*settings_.all_above);
+      mask_BLE = mask_BLE.logical_or(unsure_BL.unsqueeze(-1));
+    }
+    return {.mask_BLE = mask_BLE};
+  }
+
+  Pools pools() const override { return {.experts = true}; }
+
+ private:
+  TopPSettings settings_;
+};
+
+const config::Register<Selection, TopPSettings> registered{
+    "top_p", "the fewest experts that make up a probability; all where the token is unsure",
+    "Huang et al., arXiv 2403.07652; DynMoLE, arXiv 2504.00661",
+    [](const TopPSettings& settings, const Selection::Args& args) {
+      return std::make_unique<TopPSelection>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,77 @@
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "gallop/sparse/entropy.h"
+#include "tests/support/fixture.h"
+#include "tests/support/routing.h"
+#include "tests/support/tensors.h"
+
+namespace gallop::sparse {
+namespace {
+
+using testing::Fixture;
+using testing::scores_of;
+using testing::Selector;
+using testing::tensor_of;
+
+class TopPFixture : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(TopPFixture, DynMoleMatchesTheReference) {
+  const Fixture fixture(std::string("routing/kind_dynmole") + GetParam());
+  const Json& config = fixture.config();
+  const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
+  const Scores scores = scores_of("softmax", logits.unsqueeze(0));
+  fixture.expect_close(entropy_of(logits, config.at("q").as_double()), "out.entropy");
+
+  std::ostringstream p, dynmole;
+  p << "kind = \"top_p\"\np = " << config.at("top_p").as_double() << "\n";
+  dynmole << p.str() << "crossing = false\nleast = " << config.at("keep").as_int() << "\n";
+  const auto select = [&](const std::string& toml) {
+    return Selector(toml, scores.logits_BLE.sizes(), 2).select(scores);
+  };
+  fixture.expect_close(select(p.str()).mask_BLE[0], "out.nucleus_mask");
+  fixture.expect_close(select(dynmole.str()).mask_BLE[0], "out.top_p_mask");
+  dynmole << "q = " << config.at("q").as_double()
+          << "\nall_above = " << config.at("entropy_threshold").as_double();
+  const Selected selected = select(dynmole.str());
+  fixture.expect_close(selected.mask_BLE[0], "out.mask");
+
+  const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected)[0];
+  fixture.expect_close(weights, "out.weight");
+  weights.mul(fixture.in("cotangent")).sum().backward({}, /*retain_graph=*/true);
+  fixture.expect_close(logits.grad(), "grad.weight.logits");
+
+  const RoutingRecord record = testing::record_of(scores, selected, 2);
+  const at::Tensor loss = testing::loss_of("entropy", record, "q = 1.1")
+                              .mul(0.01)
+                              .add(testing::loss_of("soft_balance", record), 0.001);
+  fixture.expect_close(loss, "out.loss");
+  logits.mutable_grad().reset();
+  loss.backward();
+  fixture.expect_close(logits.grad(), "grad.loss.logits");
+  fixture.expect_all_checked();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TopPFixture, ::testing::Values("", "_wide"), [](const auto& info) {
+  return std::string(info.index == 0 ? "narrow" : "wide");
+});
+
+// p = 1/2, 1/4, 1/4: 0.5 is reached by the first alone, 0.6 needs two, and of equals the first
+// wins.
+TEST(TopP, KeepsTheFewestThatReachP) {
+  const at::Tensor logits = tensor_of({0, 0.6931472f, 0}).reshape({1, 1, 3});
+  const auto kept = [&](const std::string& toml) {
+    return Selector("kind = \"top_p\"\n" + toml, logits.sizes(), 1).mask(logits)[0][0];
+  };
+  EXPECT_TRUE(kept("p = 0.45").equal(tensor_of({0, 1, 0}).to(at::kBool)));
+  EXPECT_TRUE(kept("p = 0.6").equal(tensor_of({1, 1, 0}).to(at::kBool)));
+  EXPECT_TRUE(kept("p = 0.6\ncrossing = false").equal(tensor_of({0, 1, 0}).to(at::kBool)));
+  EXPECT_TRUE(
+      kept("p = 0.1\ncrossing = false\nleast = 2").equal(tensor_of({1, 1, 0}).to(at::kBool)));
+  EXPECT_TRUE(kept("p = 0.1\nleast = 9").all().item<bool>());
+  EXPECT_FALSE(kept("p = 0.1\ncrossing = false\nleast = 0").any().item<bool>());
+}
+
+}  // namespace
+}  // namespace gallop::sparse
