@@ -1,0 +1,65 @@
+#include "gallop/sparse/selections/growing.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "gallop/base/error.h"
+#include "gallop/config/registry.h"
+#include "gallop/ops/topk_mask.h"
+#include "gallop/sparse/selection.h"
+#include "gallop/sparse/step_counter.h"
+
+namespace gallop::sparse {
+
+int64_t GrowingSettings::active_at(int64_t step, int64_t to) const {
+  const double share = static_cast<double>(std::min(step, steps)) / static_cast<double>(steps);
+  return static_cast<int64_t>(
+      std::nearbyint(static_cast<double>(from) + static_cast<double>(to - from) * share));
+}
+
+namespace {
+
+class GrowingSelection : public Selection {
+ public:
+  GrowingSelection(const GrowingSettings& settings, const Args& args)
+      : Selection(*args.parent, "router"),
+        settings_(settings),
+        tokens_(args.tokens),
+        to_(static_cast<int64_t>(args.active)),
+        counter_(*this) {
+    require(settings.from <= args.experts, name(), ": selection.from = ", settings.from, " of ",
+            args.experts, " experts");
+  }
+
+  Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
+    const at::NoGradGuard no_grad;
+    const int64_t K = settings_.active_at(counter_.steps(), to_);
+    const at::Tensor key_TE = scores.key_BLE.flatten(0, 1);
+    Selected selected{.mask_BLE =
+                          ops::topk_mask(key_TE, K).mask_RN.reshape(scores.key_BLE.sizes())};
+    if (ctx.training) selected.pending.push_back(counter_.update());
+    return selected;
+  }
+
+  Pools pools() const override { return {.experts = true}; }
+  std::optional<int64_t> kept_pairs(int64_t samples) const override {
+    return samples * tokens_ * settings_.active_at(counter_.steps(), to_);
+  }
+
+ private:
+  GrowingSettings settings_;
+  int64_t tokens_, to_;
+  StepCounter counter_;
+};
+
+const config::Register<Selection, GrowingSettings> registered{
+    "growing", "token choice whose K grows over the training, for a frozen router",
+    "SMoE-Dropout, arXiv 2303.01610",
+    [](const GrowingSettings& settings, const Selection::Args& args) {
+      return std::make_unique<GrowingSelection>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse
