@@ -1,0 +1,42 @@
+#include <ATen/ops/softplus.h>
+
+#include "gallop/config/registry.h"
+#include "gallop/nn/linear.h"
+#include "gallop/sparse/noise.h"
+#include "gallop/sparse/target_head.h"
+
+namespace gallop::sparse {
+namespace {
+
+// In training, logits = W x + n (softplus(N x) + 0.01) with n normal: the router learns how much
+// noise each token's choice bears. N starts at zero.
+class NoisyRouter : public Router {
+ public:
+  explicit NoisyRouter(const Args& args)
+      : Router(*args.parent, "router"),
+        gate_(*this, "gate", args.D, args.experts, {.bias = false}),
+        noise_(*this, "noise", args.D, args.experts,
+               {.bias = false, .weight_init = nn::Init::zeros()}),
+        head_(*this, args) {}
+
+  Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
+    const at::Tensor clean_BLE = gate_.forward(x_BLD);
+    if (!ctx.training) return {.logits_BLE = clean_BLE};
+    const at::Tensor scale_BLE = at::softplus(noise_.forward(x_BLD)).add(0.01);
+    return {.logits_BLE = clean_BLE.add(normal_noise(ctx, name(), clean_BLE).mul(scale_BLE)),
+            .head_BLH = head_.forward(x_BLD, ctx),
+            .extras = {{"clean_logits", clean_BLE}, {"noise_scale", scale_BLE}}};
+  }
+
+ private:
+  nn::Linear gate_, noise_;
+  TargetHead head_;
+};
+
+const config::Register<Router, config::NoSettings> registered{
+    "noisy", "a linear router with learned noise in training; the load loss is made for it",
+    "Shazeer et al., arXiv 1701.06538",
+    [](const auto&, const Router::Args& args) { return std::make_unique<NoisyRouter>(args); }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,50 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/selection.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct ConditionalSettings : config::Fields<ConditionalSettings> {
+  config::Component of{"selection", "token"};
+  void fields(config::Visitor& v) override {
+    v.component("of", of, "how the tokens of samples with a label choose");
+  }
+};
+
+// Tokens of samples without a label choose nobody: they are left to the experts that all share.
+class ConditionalSelection : public Selection {
+ public:
+  ConditionalSelection(const ConditionalSettings& settings, const Args& args)
+      : Selection(*args.parent, ""), of_(config::make<Selection>(settings.of, args)) {}
+
+  Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
+    Selected selected = of_->select(scores, ctx);
+    if (!ctx.unconditional_B.defined()) return selected;
+    const at::Tensor with_label_B11 = ctx.unconditional_B.logical_not().reshape({-1, 1, 1});
+    selected.mask_BLE = selected.mask_BLE.logical_and(with_label_B11);
+    if (selected.chosen_BLE.defined()) {
+      selected.chosen_BLE = selected.chosen_BLE.logical_and(with_label_B11);
+    }
+    return selected;
+  }
+
+  Pools pools() const override { return of_->pools(); }
+  bool independent_at_inference() const override { return of_->independent_at_inference(); }
+  nn::Parameter* threshold() override { return of_->threshold(); }
+  at::Tensor exact_threshold(const at::Tensor& gate_NLE) const override {
+    return of_->exact_threshold(gate_NLE);
+  }
+
+ private:
+  std::unique_ptr<Selection> of_;
+};
+
+const config::Register<Selection, ConditionalSettings> registered{
+    "conditional", "another selection for samples with a label, nobody for those without",
+    "ProMoE, arXiv 2510.24711",
+    [](const ConditionalSettings& settings, const Selection::Args& args) {
+      return std::make_unique<ConditionalSelection>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse
