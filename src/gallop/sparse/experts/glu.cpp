@@ -1,0 +1,74 @@
+#include <optional>
+
+#include "gallop/config/registry.h"
+#include "gallop/nn/linear.h"
+#include "gallop/sparse/experts/grouped.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct GluSettings : config::Fields<GluSettings> {
+  std::string activation = "silu";
+  bool bias = false;
+  void fields(config::Visitor& v) override {
+    v.field("activation", activation, "of the gate: silu gives SwiGLU", activations());
+    v.field("bias", bias, "add a bias after each of the three layers");
+  }
+};
+
+// One matrix an expert, with its bias.
+class GroupedLinear : public nn::Module {
+ public:
+  GroupedLinear(nn::Module& parent, const char* name, int64_t in, int64_t out, bool bias,
+                const Experts::Args& args)
+      : Module(parent, name),
+        weight_(*this, "weight", {args.experts, out, in}, nn::Init::xavier_uniform(in, out),
+                expert_attributes(args)) {
+    if (!bias) return;
+    bias_.emplace(*this, "bias", std::vector<int64_t>{args.experts, out}, nn::Init::zeros(),
+                  nn::without_decay(expert_attributes(args)));
+  }
+  at::Tensor forward(const at::Tensor& x_PI, const Assignment& pairs) const {
+    return grouped_linear(x_PI, pairs, *weight_, bias_ ? **bias_ : at::Tensor());
+  }
+  at::Tensor mean_rows() const { return weight_->mean(1); }
+
+ private:
+  nn::Parameter weight_;
+  std::optional<nn::Parameter> bias_;
+};
+
+// E_e(x) = Down_e(act(Gate_e x) * Up_e x).
+class GluExperts : public Experts {
+ public:
+  GluExperts(const GluSettings& settings, const Args& args)
+      : Experts(*args.parent, args.name),
+        activation_(settings.activation),
+        gate_(*this, "gate", args.D, args.hidden, settings.bias, args),
+        up_(*this, "up", args.D, args.hidden, settings.bias, args),
+        down_(*this, "down", args.hidden, args.D, settings.bias, args) {}
+
+  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+                     const nn::ForwardContext&) const override {
+    const at::Tensor x_PD = x_TD.index_select(0, pairs.tokens);
+    const at::Tensor hidden_PH =
+        activate(gate_.forward(x_PD, pairs), activation_).mul(up_.forward(x_PD, pairs));
+    return combine(down_.forward(hidden_PH, pairs), pairs, x_TD);
+  }
+
+  at::Tensor keys_ED() const override { return gate_.mean_rows(); }
+
+ private:
+  std::string activation_;
+  GroupedLinear gate_, up_, down_;
+};
+
+const config::Register<Experts, GluSettings> registered{
+    "glu", "gated linear units (SwiGLU by default), grouped by expert",
+    "Shazeer, arXiv 2002.05202; DiT-MoE, arXiv 2407.11633",
+    [](const GluSettings& settings, const Experts::Args& args) {
+      return std::make_unique<GluExperts>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,59 @@
+#include "gallop/sparse/experts/grouped.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <vector>
+
+#include "gallop/ops/activation.h"
+#include "gallop/ops/linear.h"
+
+namespace gallop::sparse {
+
+at::Tensor grouped_linear(const at::Tensor& x_PI, const Assignment& pairs, const at::Tensor& w_EOI,
+                          const at::Tensor& b_EO) {
+  const int64_t* offsets = pairs.offsets.const_data_ptr<int64_t>();
+  std::vector<at::Tensor> parts;
+  for (int64_t e = 0; e < pairs.experts(); ++e) {
+    const int64_t count = offsets[e + 1] - offsets[e];
+    if (count == 0) continue;
+    parts.push_back(ops::linear(x_PI.narrow(0, offsets[e], count), w_EOI.select(0, e),
+                                b_EO.defined() ? b_EO.select(0, e) : at::Tensor()));
+  }
+  return parts.empty() ? x_PI.matmul(w_EOI.select(0, 0).t()) : at::cat(parts);
+}
+
+at::Tensor combine(const at::Tensor& y_PD, const Assignment& pairs, const at::Tensor& like_TD) {
+  return at::zeros_like(like_TD).index_add(0, pairs.tokens, y_PD.mul(pairs.weights.unsqueeze(1)));
+}
+
+Assignment all_pairs(int64_t experts, const at::Tensor& x_TD) {
+  const int64_t T = x_TD.size(0);
+  return {
+      .offsets = at::arange(experts + 1, at::TensorOptions(at::kLong)).mul(T),
+      .tokens = at::arange(T, at::TensorOptions(at::kLong).device(x_TD.device())).repeat({experts}),
+      .weights = at::ones({experts * T}, x_TD.options())};
+}
+
+Assignment some_experts(const Assignment& pairs, int64_t first, int64_t count) {
+  const int64_t* offsets = pairs.offsets.const_data_ptr<int64_t>();
+  const int64_t begin = offsets[first], size = offsets[first + count] - begin;
+  return {.offsets = pairs.offsets.narrow(0, first, count + 1).sub(begin),
+          .tokens = pairs.tokens.narrow(0, begin, size),
+          .weights = pairs.weights.narrow(0, begin, size)};
+}
+
+at::Tensor activate(const at::Tensor& x, const std::string& activation) {
+  if (activation == "relu") return at::relu(x);
+  return activation == "silu" ? at::silu(x) : ops::gelu_tanh(x);
+}
+
+nn::Attributes expert_attributes(const Experts::Args& args) {
+  return {.active = args.active / static_cast<double>(args.experts)};
+}
+
+}  // namespace gallop::sparse

@@ -1,0 +1,48 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/experts/grouped.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct NeuronSettings : config::Fields<NeuronSettings> {
+  std::string activation = "gelu";
+  void fields(config::Visitor& v) override {
+    v.field("activation", activation, "of the neuron", activations());
+  }
+};
+
+// E_e(x) = act(u_e . x) v_e: the finest expert there is. mlp.hidden says nothing here.
+class NeuronExperts : public Experts {
+ public:
+  NeuronExperts(const NeuronSettings& settings, const Args& args)
+      : Experts(*args.parent, args.name),
+        activation_(settings.activation),
+        in_(*this, "in", {args.experts, args.D}, nn::Init::xavier_uniform(args.D, 1),
+            expert_attributes(args)),
+        out_(*this, "out", {args.experts, args.D}, nn::Init::xavier_uniform(1, args.D),
+             expert_attributes(args)) {}
+
+  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+                     const nn::ForwardContext&) const override {
+    const at::Tensor expert_P = pairs.expert_of_pairs();
+    const at::Tensor dot_P1 = x_TD.index_select(0, pairs.tokens)
+                                  .mul(in_->index_select(0, expert_P))
+                                  .sum(1, /*keepdim=*/true);
+    return combine(activate(dot_P1, activation_).mul(out_->index_select(0, expert_P)), pairs, x_TD);
+  }
+
+  at::Tensor keys_ED() const override { return *in_; }
+
+ private:
+  std::string activation_;
+  nn::Parameter in_, out_;
+};
+
+const config::Register<Experts, NeuronSettings> registered{
+    "neuron", "single neurons: act(u x) v", "PEER, arXiv 2407.04153",
+    [](const NeuronSettings& settings, const Experts::Args& args) {
+      return std::make_unique<NeuronExperts>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse

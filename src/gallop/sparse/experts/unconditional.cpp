@@ -1,0 +1,57 @@
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include "gallop/config/registry.h"
+#include "gallop/sparse/experts/grouped.h"
+
+namespace gallop::sparse {
+namespace {
+
+struct UnconditionalSettings : config::Fields<UnconditionalSettings> {
+  config::Component routed{"experts", "mlp"}, null{"experts", "mlp"};
+  void fields(config::Visitor& v) override {
+    v.component("routed", routed, "the experts that tokens choose from");
+    v.component("null", null, "the one expert of samples without a label, with weight 1");
+  }
+};
+
+// Goes with the selection "conditional", which leaves samples without a label to this expert.
+class UnconditionalExperts : public Experts {
+ public:
+  UnconditionalExperts(const UnconditionalSettings& settings, const Args& args)
+      : Experts(*args.parent, ""), routed_(config::make<Experts>(settings.routed, args)) {
+    Args null = args;
+    null.experts = 1;
+    null.active = 1;
+    null.name = "unconditional";
+    null_ = config::make<Experts>(settings.null, null);
+  }
+
+  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+                     const nn::ForwardContext& ctx) const override {
+    const at::Tensor y_TD = routed_->forward(x_TD, pairs, ctx);
+    if (!ctx.unconditional_B.defined()) return y_TD;
+    const int64_t L = x_TD.size(0) / ctx.unconditional_B.size(0);
+    const at::Tensor tokens_N = ctx.unconditional_B.repeat_interleave(L).nonzero().squeeze(1);
+    Assignment null{.offsets = at::zeros({2}, at::TensorOptions(at::kLong)),
+                    .tokens = tokens_N,
+                    .weights = at::ones({tokens_N.size(0)}, x_TD.options())};
+    null.offsets[1].fill_(tokens_N.size(0));
+    return y_TD.add(null_->forward(x_TD, null, ctx));
+  }
+
+  at::Tensor keys_ED() const override { return routed_->keys_ED(); }
+
+ private:
+  std::unique_ptr<Experts> routed_, null_;
+};
+
+const config::Register<Experts, UnconditionalSettings> registered{
+    "unconditional", "routed experts of another kind, and one for samples without a label",
+    "ProMoE, arXiv 2510.24711",
+    [](const UnconditionalSettings& settings, const Experts::Args& args) {
+      return std::make_unique<UnconditionalExperts>(settings, args);
+    }};
+
+}  // namespace
+}  // namespace gallop::sparse
