@@ -42,18 +42,24 @@ at::Tensor PatchEmbedder::forward(const at::Tensor& x_BCHW) const {
 }
 
 DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
-                   const config::Component& mlp)
+                   const DitSettings& settings)
     : Module(parent, "blocks." + std::to_string(index)),
       index_(index),
       attn_(*this, "attn", sizes.width, sizes.heads),
       mlp_(config::make<nn::FeedForward>(
-          mlp, {.parent = this,
-                .D = sizes.width,
-                .tokens = sizes.tokens(),
-                .target_width = sizes.patch * sizes.patch * sizes.args.channels,
-                .layers = sizes.depth})),
+          settings.mlp, {.parent = this,
+                         .D = sizes.width,
+                         .tokens = sizes.tokens(),
+                         .target_width = sizes.patch * sizes.patch * sizes.args.channels,
+                         .layers = sizes.depth})),
       adaLN_modulation_(*this, "adaLN_modulation.1", sizes.width, 6 * sizes.width,
-                        zero_per_sample()) {}
+                        zero_per_sample()),
+      routing_(
+          config::make<sparse::BlockRouting>(settings.block_routing, {.parent = this,
+                                                                      .D = sizes.width,
+                                                                      .tokens = sizes.tokens(),
+                                                                      .index = index,
+                                                                      .blocks = sizes.depth})) {}
 
 at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                              const blocks::ResidualStream& stream,
@@ -61,23 +67,26 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
   const at::Tensor modulation = adaLN_modulation_.forward(silu_c_BD);  // [B, 6D]
   const auto m = modulation.chunk(6, 1);                               // shift, scale, gate; twice
 
-  const int64_t first = 2 * index_, second = first + 1;
-  const at::Tensor attention_BLD =
-      attn_.forward(ops::adaln_modulate(stream.read(state, first), m[0], m[1]));
-  const at::Tensor between = stream.write(state, first, ops::adaln_gate(m[2], attention_BLD));
+  const std::string block = "block." + std::to_string(index_);
+  tap(ctx, block + ".adaln", modulation);
 
-  const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);
-  const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
-  const at::Tensor after = stream.write(between, second, ops::adaln_gate(m[5], mlp_BLD));
+  const auto body = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
+    const int64_t first = 2 * index_, second = first + 1;
+    const at::Tensor attention_BLD =
+        attn_.forward(ops::adaln_modulate(stream.read(x, first), m[0], m[1]));
+    const at::Tensor between = stream.write(x, first, ops::adaln_gate(m[2], attention_BLD));
 
-  if (ctx.taps != nullptr) {
-    const std::string block = "block." + std::to_string(index_);
-    ctx.taps->add(block + ".adaln", modulation);
-    ctx.taps->add(block + ".attn", attention_BLD);
-    ctx.taps->add(block + ".mlp_input", x_BLD);
-    ctx.taps->add(block + ".mlp", mlp_BLD);
-    ctx.taps->add(block, stream.leave(after));
-  }
+    const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);
+    const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
+    tap(ctx, block + ".attn", attention_BLD);
+    tap(ctx, block + ".mlp_input", x_BLD);
+    tap(ctx, block + ".mlp", mlp_BLD);
+    const at::Tensor branch_BLD = ops::adaln_gate(m[5], mlp_BLD);
+    return stream.write(between, second,
+                        mlp_scale.defined() ? branch_BLD.mul(mlp_scale.unsqueeze(-1)) : branch_BLD);
+  };
+  const at::Tensor after = routing_->forward(state, body, ctx);
+  tap(ctx, block, stream.leave(after));
   return after;
 }
 
@@ -110,7 +119,7 @@ Dit::Dit(const DitSettings& settings, const Args& args)
     y_embedder_.emplace(*this, "y_embedder", sizes_.args.classes, label_dropout_ > 0, sizes_.width);
   }
   for (int64_t i = 0; i < sizes_.depth; ++i) {
-    blocks_.push_back(std::make_unique<DitBlock>(*this, i, sizes_, settings.mlp));
+    blocks_.push_back(std::make_unique<DitBlock>(*this, i, sizes_, settings));
   }
 }
 
@@ -123,8 +132,9 @@ at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx)
 
   const at::Tensor tokens_BLD = x_embedder_.forward(x_BCHW);
   tap(ctx, "x_embed", tokens_BLD);
-  at::Tensor c_BD = t_embedder_.forward(ctx.timestep_B);
-  tap(ctx, "t_embed", c_BD);
+  const at::Tensor t_BD = t_embedder_.forward(ctx.timestep_B);
+  tap(ctx, "t_embed", t_BD);
+  at::Tensor c_BD = t_BD;
   if (y_embedder_) {
     const at::Tensor label_BD = y_embedder_->forward(ctx.label_B);
     tap(ctx, "y_embed", label_BD);
@@ -133,8 +143,11 @@ at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx)
   tap(ctx, "c", c_BD);
   const at::Tensor silu_c_BD = at::silu(c_BD);
 
+  nn::ForwardContext in_blocks = ctx;
+  in_blocks.time_embedding_BD = t_BD;
+  if (has_null_label()) in_blocks.unconditional_B = ctx.label_B.eq(in.classes);
   at::Tensor state = stream_->enter(tokens_BLD.add(*pos_embed_));
-  for (const auto& block : blocks_) state = block->forward(state, silu_c_BD, *stream_, ctx);
+  for (const auto& block : blocks_) state = block->forward(state, silu_c_BD, *stream_, in_blocks);
 
   const at::Tensor out_BLF =
       final_layer_.forward(stream_->leave(state), silu_c_BD);  // [B, L, p*p*C_out]

@@ -9,6 +9,7 @@
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/nn/embeddings.h"
 #include "gallop/nn/feed_forward.h"
+#include "gallop/sparse/block_routing.h"
 
 namespace gallop::models {
 
@@ -27,7 +28,7 @@ class PatchEmbedder : public nn::Module {
 /// scale2) + shift2), the six modulations a linear function of SiLU(c).
 class DitBlock : public nn::Module {
  public:
-  DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes, const config::Component& mlp);
+  DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes, const DitSettings& settings);
   at::Tensor forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
   nn::FeedForward& feed_forward() { return *mlp_; }
@@ -37,6 +38,7 @@ class DitBlock : public nn::Module {
   blocks::Attention attn_;
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
+  std::unique_ptr<sparse::BlockRouting> routing_;
 };
 
 /// adaLN, then a linear layer to the p*p*C_out numbers of a patch, zero at first.

@@ -69,6 +69,7 @@ void DitSettings::fields(config::Visitor& v) {
           "with learned sigma, return the first half of the channels only (SiT)");
   v.component("mlp", mlp, "the feed-forward layer of every block");
   v.component("stream", stream, "how sublayers are wired");
+  v.component("block_routing", block_routing, "which tokens a block works on, and how often");
 }
 
 void DitSettings::validate() const {
