@@ -148,7 +148,7 @@ TEST(Selection, TopKAtInferenceIsAnOption) {
 
 // For study: kinds inside a sample by threshold, which follows the mean of the samples' kappas.
 TEST(Selection, EveryStrategyCanUseAThreshold) {
-  const at::Tensor logits = random_normal({5, 6, 8}, "threshold");
+  const at::Tensor logits = random_normal({4, 6, 8}, "threshold");
   const std::pair<const char*, std::vector<int64_t>> shapes[] = {
       {"token", {6}}, {"expert", {8}}, {"le", {}}};
   for (const auto& [name, shape] : shapes) {
@@ -160,7 +160,7 @@ TEST(Selection, EveryStrategyCanUseAThreshold) {
     ASSERT_EQ(selected.pending.size(), 1u) << name;
     selected.pending[0].commit(0);
     const at::Tensor tau = **selector->threshold();
-    testing::expect_close(tau, selected.kappa.reshape({5, -1}).mean(0).reshape(shape), 1e-6, 1e-6,
+    testing::expect_close(tau, selected.kappa.reshape({4, -1}).mean(0).reshape(shape), 1e-6, 1e-6,
                           name);
     const at::Tensor limit = std::string(name) == "token" ? tau.unsqueeze(-1) : tau;
     EXPECT_TRUE(selector.mask(logits, /*training=*/false).equal(logits.ge(limit))) << name;
@@ -168,7 +168,7 @@ TEST(Selection, EveryStrategyCanUseAThreshold) {
     const at::Tensor exact = selector->exact_threshold(logits);
     ASSERT_EQ(exact.sizes(), at::IntArrayRef(shape)) << name;
     const at::Tensor above = logits.ge(std::string(name) == "token" ? exact.unsqueeze(-1) : exact);
-    EXPECT_EQ(above.sum().item<int64_t>(), 5 * 6 * 2) << name;
+    EXPECT_EQ(above.sum().item<int64_t>(), 4 * 6 * 2) << name;
     EXPECT_EQ(strategy(name, logits, 2)->threshold(), nullptr) << name;
   }
 }

@@ -66,10 +66,15 @@ TEST(PMod, MatchesTheReference) {
   const at::Tensor text_BL = fixture.in("is_text").expand({2, L});
   const at::Tensor out = block->forward(h, body, {.training = true, .modality_BL = text_BL});
   fixture.expect_close(out, "out.h");
-  fixture.expect_close(at::zeros({2, L}, at::TensorOptions(at::kBool)).scatter(1, kept, 1),
-                       "out.kept");
-  const at::Tensor vision_BK = kept.masked_select(text_BL.gather(1, kept).eq(0)).reshape({2, -1});
+  // The body also gets the text, which is always kept and counts apart in the fixture.
+  const at::Tensor vision = text_BL.gather(1, kept).eq(0);
+  const at::Tensor vision_BK = kept.masked_select(vision).reshape({2, -1});
   fixture.expect_close(vision_BK, "out.kept_positions");
+  fixture.expect_close(at::zeros({2, L}, at::TensorOptions(at::kBool)).scatter(1, vision_BK, 1),
+                       "out.kept");
+  EXPECT_TRUE(weight.masked_select(vision.logical_not()).eq(1).all().item<bool>());
+  fixture.expect_close(weight.masked_select(vision).reshape({2, -1}),
+                       fixture.out("weight").gather(1, vision_BK), "out.weight");
   out.mul(fixture.in("cotangent")).sum().backward();
   fixture.expect_close(h.grad(), "grad.h");
   fixture.expect_close(block.gradient("routing.weight")[0], "grad.w");
@@ -82,9 +87,6 @@ TEST(PMod, MatchesTheReference) {
     for (int64_t i = 0; i < blocks; ++i) ratio[i].fill_(settings.share_of(i, blocks));
     fixture.expect_close(ratio, name);
   }
-  // A weight scales a kept token's mlp and a skipped token itself: both are in out.h already. Here
-  // those that the body saw.
-  fixture.expect_close(weight, fixture.out("weight").gather(1, kept), "out.weight");
   fixture.expect_all_checked();
 }
 

@@ -23,8 +23,9 @@ TEST(Balance, ScopeSaysWhichTokensMustBeEven) {
       record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
   EXPECT_NEAR(loss_of("balance", record).item<double>(), 1, 1e-6);
   EXPECT_NEAR(loss_of("balance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
-  EXPECT_NEAR(loss_of("soft_balance", record).item<double>(), 0.5, 1e-6);
-  EXPECT_NEAR(loss_of("soft_balance", record, "scope = \"sequence\"").item<double>(), 1, 1e-6);
+  // Weights of 1 stand for counts.
+  EXPECT_NEAR(loss_of("soft_balance", record).item<double>(), 1, 1e-6);
+  EXPECT_NEAR(loss_of("soft_balance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
   // Importance 2, 2 of the batch; of a sample 2, 0 with mean 1 and unbiased variance 2.
   EXPECT_NEAR(loss_of("importance", record).item<double>(), 0, 1e-6);
   EXPECT_NEAR(loss_of("importance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);

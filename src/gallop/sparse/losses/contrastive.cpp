@@ -37,7 +37,8 @@ const config::Register<SparseLoss, ContrastiveSettings> registered{
       return std::make_unique<RecordLoss>(
           "contrastive", settings.weight,
           [temperature = settings.temperature](const RoutingRecord& record) {
-            return contrastive(record.extra("prototypes"), record.x_BLD.flatten(0, 1),
+            const at::Tensor& prototypes_ED = record.extra("prototypes");
+            return contrastive(prototypes_ED, record.x_BLD.flatten(0, 1),
                                record.mask_BLE.flatten(0, 1), temperature);
           });
     }};
