@@ -42,8 +42,8 @@ TEST(SoftMoe, MatchesTheReference) {
   settings.slots = 2;
   settings.kind_of_experts.choose("test_tanh");
   const SoftMoe layer(settings, {.parent = &root, .D = 6, .tokens = 5, .layers = 1});
-  testing::load(root,
-                {{"moe.phi", fixture.in("phi")}, {"moe.experts.weight", fixture.in("expert")}});
+  testing::load(
+      root, {{"moe.phi.weight", fixture.in("phi")}, {"moe.experts.weight", fixture.in("expert")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   const SoftMoe::Mixing mixing = layer.mixing(x);
   fixture.expect_close(mixing.dispatch_BLES, "out.dispatch");
@@ -54,7 +54,7 @@ TEST(SoftMoe, MatchesTheReference) {
   fixture.expect_close(y, "out.y");
   y.mul(fixture.in("cotangent")).sum().backward();
   fixture.expect_close(x.grad(), "grad.x");
-  fixture.expect_close(testing::gradient_of(*root.find_parameter("moe.phi")), "grad.phi");
+  fixture.expect_close(testing::gradient_of(*root.find_parameter("moe.phi.weight")), "grad.phi");
   fixture.expect_close(testing::gradient_of(*root.find_parameter("moe.experts.weight")),
                        "grad.expert");
   fixture.expect_all_checked();

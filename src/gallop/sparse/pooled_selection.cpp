@@ -42,8 +42,8 @@ PooledSelection::PooledSelection(Pools pools, const ThresholdSettings& settings,
   }
   if (pools.samples || settings.inference == "threshold") {
     const double initial = settings.initial.value_or(std::numeric_limits<double>::quiet_NaN());
-    threshold_.emplace(*this, "threshold", threshold_shape(pools, args), nn::Init::constant(initial),
-                       nn::Attributes{.decay = false, .buffer = true});
+    threshold_.emplace(*this, "threshold", threshold_shape(pools, args),
+                       nn::Init::constant(initial), nn::Attributes{.decay = false, .buffer = true});
   }
 }
 
@@ -119,11 +119,11 @@ at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE) const {
   if (!threshold_) return Selection::exact_threshold(gate_NLE);
   const at::NoGradGuard no_grad;
   // Every sample is one more draw for its pools.
-  const at::Tensor rows =
-      pools_.samples ? to_rows(gate_NLE)
-                     : to_rows(gate_NLE).reshape({gate_NLE.size(0), threshold_->numel(), -1})
-                           .transpose(0, 1)
-                           .reshape({threshold_->numel(), -1});
+  const at::Tensor rows = pools_.samples ? to_rows(gate_NLE)
+                                         : to_rows(gate_NLE)
+                                               .reshape({gate_NLE.size(0), threshold_->numel(), -1})
+                                               .transpose(0, 1)
+                                               .reshape({threshold_->numel(), -1});
   const int64_t kept = kept_of_pool(args_.active, rows.size(1), args_.experts);
   require(kept > 0, name(), ": too few scores (", rows.size(1), ") to calibrate a threshold");
   return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());

@@ -17,7 +17,7 @@ void SoftMoeSettings::fields(config::Visitor& v) {
 SoftMoe::SoftMoe(const SoftMoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
       slots_(settings.slots),
-      phi_(*this, "phi", {args.D, settings.experts, settings.slots},
+      phi_(*this, "phi.weight", {args.D, settings.experts, settings.slots},
            nn::Init::xavier_uniform(args.D, settings.experts * settings.slots)),
       experts_(
           config::make<Experts>(settings.kind_of_experts,

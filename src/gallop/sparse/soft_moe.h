@@ -19,7 +19,7 @@ struct SoftMoeSettings : config::Fields<SoftMoeSettings> {
 
 /// Nothing is chosen: each expert works on slots, every slot a mixture of all tokens of its sample,
 /// and each token takes a mixture of all slots (Soft MoE, arXiv 2308.00951, without the optional
-/// normalisation). Named "moe"; `phi` [D, E, slots].
+/// normalisation). Named "moe"; `phi.weight` [D, E, slots].
 class SoftMoe : public nn::FeedForward {
  public:
   SoftMoe(const SoftMoeSettings& settings, const Args& args);

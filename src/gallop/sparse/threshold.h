@@ -20,8 +20,8 @@ struct ThresholdSettings : config::Fields<ThresholdSettings> {
   double momentum_at(int64_t applied_steps) const;
 };
 
-/// Of a selection whose pools lie inside a sample: its top-K depends on no other sample, and is kept
-/// at inference unless a study wants the threshold.
+/// Of a selection whose pools lie inside a sample: its top-K depends on no other sample, and is
+/// kept at inference unless a study wants the threshold.
 struct TopKSettings : ThresholdSettings {
   TopKSettings() { inference = "top-k"; }
   std::unique_ptr<Struct> clone() const override { return std::make_unique<TopKSettings>(*this); }

@@ -105,8 +105,8 @@ TEST(Experts, GluIsItsFormula) {
 TEST(Experts, NeuronsAreTheirFormula) {
   const at::Tensor x = random_normal({kT, kD}, "x"), weight = sparse_weights();
   Bank bank("kind = \"neuron\"\nactivation = \"relu\"");
-  const at::Tensor expected =
-      (x.matmul(bank["experts.in"].t()).clamp_min(0) * weight).matmul(bank["experts.out"]);
+  const at::Tensor expected = (x.matmul(bank["experts.in.weight"].t()).clamp_min(0) * weight)
+                                  .matmul(bank["experts.out.weight"]);
   testing::expect_close(bank.forward(x, weight), expected, 1e-4, 1e-5, "neurons");
 }
 

@@ -62,7 +62,7 @@ TEST(CosineRouter, MatchesTheReference) {
     Routing router("kind = \"cosine\"\nprojection = 4", 6, 5,
                    {{"router.projection.weight", fixture.in("projection")},
                     {"router.projection.bias", fixture.in("projection_bias")},
-                    {"router.experts", fixture.in("experts")},
+                    {"router.experts.weight", fixture.in("experts")},
                     {"router.temperature", fixture.in("tau_" + name)}});
     const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
     const at::Tensor logits = router.forward(x.unsqueeze(0)).logits_BLE;
@@ -75,7 +75,7 @@ TEST(CosineRouter, MatchesTheReference) {
     fixture.expect_close(x.grad(), grad + "x");
     fixture.expect_close(router.gradient("projection.weight"), grad + "projection");
     fixture.expect_close(router.gradient("projection.bias"), grad + "projection_bias");
-    fixture.expect_close(router.gradient("experts"), grad + "experts");
+    fixture.expect_close(router.gradient("experts.weight"), grad + "experts");
     fixture.expect_close(router.gradient("temperature"), grad + "tau");
   }
   fixture.expect_all_checked();
@@ -148,7 +148,8 @@ TEST(NoisyRouter, AddsKeyedNoiseInTrainingOnly) {
 
 TEST(PrototypeRouter, ProMoeMatchesTheReference) {
   const Fixture fixture("routing/kind_promoe");
-  Routing router("kind = \"prototype\"", 6, 5, {{"router.prototypes", fixture.in("prototypes")}});
+  Routing router("kind = \"prototype\"", 6, 5,
+                 {{"router.prototypes.weight", fixture.in("prototypes")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   // One token a sample, so that labels are those of tokens.
   const Routed routed = router.forward(x.unsqueeze(1));
@@ -162,7 +163,7 @@ TEST(PrototypeRouter, ProMoeMatchesTheReference) {
   fixture.expect_close(weights, "out.weight");
   weights.mul(fixture.in("cotangent")).sum().backward({}, /*retain_graph=*/true);
   fixture.expect_close(x.grad(), "grad.weight.x");
-  fixture.expect_close(router.gradient("prototypes"), "grad.weight.prototypes");
+  fixture.expect_close(router.gradient("prototypes.weight"), "grad.weight.prototypes");
 
   RoutingRecord record = testing::record_of(scores, selected, 1);
   record.x_BLD = x.unsqueeze(1);
@@ -173,7 +174,7 @@ TEST(PrototypeRouter, ProMoeMatchesTheReference) {
   fixture.expect_close(loss, "out.loss");
   loss.backward();
   fixture.expect_close(x.grad(), "grad.loss.x");
-  fixture.expect_close(router.gradient("prototypes"), "grad.loss.prototypes");
+  fixture.expect_close(router.gradient("prototypes.weight"), "grad.loss.prototypes");
   fixture.expect_all_checked();
 }
 

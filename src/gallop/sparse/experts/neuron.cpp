@@ -17,9 +17,9 @@ class NeuronExperts : public Experts {
   NeuronExperts(const NeuronSettings& settings, const Args& args)
       : Experts(*args.parent, args.name),
         activation_(settings.activation),
-        in_(*this, "in", {args.experts, args.D}, nn::Init::xavier_uniform(args.D, 1),
+        in_(*this, "in.weight", {args.experts, args.D}, nn::Init::xavier_uniform(args.D, 1),
             expert_attributes(args)),
-        out_(*this, "out", {args.experts, args.D}, nn::Init::xavier_uniform(1, args.D),
+        out_(*this, "out.weight", {args.experts, args.D}, nn::Init::xavier_uniform(1, args.D),
              expert_attributes(args)) {}
 
   at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,

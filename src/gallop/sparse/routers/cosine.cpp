@@ -22,7 +22,8 @@ class CosineRouter : public Router {
   CosineRouter(const CosineSettings& settings, const Args& args)
       : Router(*args.parent, "router"),
         projection_(*this, "projection", args.D, settings.projection),
-        experts_(*this, "experts", {args.experts, settings.projection}, nn::Init::normal(0.01)),
+        experts_(*this, "experts.weight", {args.experts, settings.projection},
+                 nn::Init::normal(0.01)),
         tau_(*this, "temperature", {1}, nn::Init::constant(std::log(2.0)), {.decay = false}),
         head_(*this, args) {}
 

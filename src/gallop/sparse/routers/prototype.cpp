@@ -10,7 +10,7 @@ class PrototypeRouter : public Router {
  public:
   explicit PrototypeRouter(const Args& args)
       : Router(*args.parent, "router"),
-        prototypes_(*this, "prototypes", {args.experts, args.D}, nn::Init::normal(0.02)),
+        prototypes_(*this, "prototypes.weight", {args.experts, args.D}, nn::Init::normal(0.02)),
         head_(*this, args) {}
 
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {

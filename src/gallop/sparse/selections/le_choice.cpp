@@ -8,8 +8,8 @@ namespace {
 const config::Register<Selection, TopKSettings> registered{
     "le", "each sample takes its best (token, expert) pairs", "Expert Race, arXiv 2503.16057",
     [](const TopKSettings& settings, const Selection::Args& args) {
-      return std::make_unique<PooledSelection>(Pools{.tokens = true, .experts = true},
-                                               settings, args);
+      return std::make_unique<PooledSelection>(Pools{.tokens = true, .experts = true}, settings,
+                                               args);
     }};
 
 }  // namespace
