@@ -17,6 +17,7 @@ void ToyDatasetSettings::fields(config::Visitor& v) {
   v.field("side", side, "width and height", config::at_least(2));
   v.field("classes", classes, "classes; 0: no labels", config::at_least(0));
   v.field("poisoned", poisoned, "samples that hold a NaN");
+  v.field("loudness", loudness, "factor of all samples");
 }
 
 namespace {
@@ -42,7 +43,8 @@ class ToyDataset : public data::Dataset {
     const int64_t row = index % kinds * settings_.side / kinds;
     for (size_t i = 0; i < out.size(); ++i) {
       const bool bar = static_cast<int64_t>(i) / settings_.side == row;
-      out[i] = std::clamp(0.1F * out[i] + (bar ? 0.8F : -0.8F), -1.0F, 1.0F);
+      out[i] = std::clamp(0.1F * out[i] + (bar ? 0.8F : -0.8F), -1.0F, 1.0F) *
+               static_cast<float>(settings_.loudness);
     }
     const auto& bad = settings_.poisoned;
     if (std::find(bad.begin(), bad.end(), index) != bad.end()) {

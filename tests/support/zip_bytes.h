@@ -11,9 +11,9 @@ namespace gallop::test {
 
 /// A zip file of stored files, name and content each, in the plain form without zip64.
 inline std::string zip_bytes(const std::vector<std::pair<std::string, std::string>>& files) {
-  const auto number = [](uint64_t v, int n) {
+  const auto number = [](uint64_t v, int n) {  // little-endian
     std::string bytes;
-    for (int i = 0; i < n; ++i) bytes.push_back(static_cast<char>(v >> (8 * i) & 255));
+    for (int i = 0; i < n; ++i, v >>= 8) bytes.push_back(static_cast<char>(v & 255));
     return bytes;
   };
   std::string out, directory;

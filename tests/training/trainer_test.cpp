@@ -1,5 +1,6 @@
 #include "gallop/training/trainer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,9 +12,11 @@
 #include "gallop/base/stop.h"
 #include "gallop/config/parse.h"
 #include "gallop/models/weights.h"
+#include "gallop/nn/tensor_io.h"
 #include "gallop/sparse/selection.h"
 #include "gallop/training/calibrate.h"
 #include "gallop/training/restore.h"
+#include "tests/support/errors.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_run.h"
@@ -21,7 +24,10 @@
 namespace gallop::training {
 namespace {
 
+using ::gallop::testing::message_of;
 using test::TemporaryDirectory;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 TEST(Trainer, LearnsAndLeavesARunDirectory) {
   const TemporaryDirectory folder;
@@ -96,6 +102,7 @@ TEST(Trainer, SkipsAStepWithNaNAndChangesNothing) {
   EXPECT_EQ(trainer.state().step, 8);
   EXPECT_EQ(trainer.state().applied, 7);
   EXPECT_EQ(trainer.state().skipped, 1);
+  EXPECT_EQ(trainer.state().spikes.loss.size(), 7U);  // a step that was not applied is not in it
   for (const auto& [name, tensor] : models::named_tensors(trainer.model())) {
     EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
   }
@@ -119,6 +126,80 @@ TEST(Trainer, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodWeights) {
     // NaN stands for a threshold that was never set.
     EXPECT_TRUE(before[i].second.nan_to_num(-7).equal(copies[i].nan_to_num(-7))) << before[i].first;
   }
+}
+
+std::string run_error(Trainer& trainer) {
+  return message_of([&] { trainer.run(); });
+}
+
+// Samples of 1e30 give a loss that float32 cannot hold, though its gradient is finite.
+TEST(Trainer, NamesAndDumpsAnInfiniteStep) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(folder / "run", {"data.source.loudness=1e30", "train.max_skipped=1",
+                                             "train.dump_nonfinite=true"}));
+  EXPECT_THAT(run_error(trainer),
+              AllOf(HasSubstr("stopped at step 1"), HasSubstr("the loss is inf"),
+                    HasSubstr("first non-finite: loss.")));
+  EXPECT_EQ(trainer.state().skipped, 1);
+  EXPECT_EQ(trainer.state().skipped_spikes, 0);
+  EXPECT_EQ(trainer.state().spikes, SpikeStatistics());
+
+  const formats::SafetensorsReader dump(folder / "run/nonfinite/step-00000001.safetensors");
+  ASSERT_NE(dump.find("samples"), nullptr);
+  EXPECT_EQ(dump.find("samples")->shape, std::vector<int64_t>{6});
+  for (const auto& [name, tensor] : models::named_tensors(trainer.model())) {
+    ASSERT_NE(dump.find("weight." + name), nullptr) << name;
+    EXPECT_TRUE(nn::to_tensor(*dump.find("weight." + name)).equal(tensor) ||
+                !tensor.isfinite().all().item<bool>())
+        << name;
+  }
+  EXPECT_NE(dump.find("grad.x_embedder.proj.weight"), nullptr);
+  EXPECT_EQ(dump.metadata().at("step"), "1");
+  EXPECT_EQ(dump.metadata().at("value.loss"), "inf");
+}
+
+TEST(Trainer, NamesTheFirstGradientThatIsNotFinite) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(
+      folder / "run", {"data.source.count=6", "data.source.poisoned=[2]", "train.max_skipped=1"}));
+  // The patch embedding is the first parameter that the pictures meet.
+  EXPECT_THAT(run_error(trainer),
+              HasSubstr("first non-finite: the gradient of x_embedder.proj.weight."));
+  EXPECT_FALSE(std::filesystem::exists(folder / "run/nonfinite"));
+}
+
+TEST(Trainer, SkipsSpikesByTheStatisticsOfACheckpoint) {
+  const TemporaryDirectory folder;
+  constexpr auto length = static_cast<int64_t>(SpikeWindow::length);
+  std::vector<std::string> recipe = {"train.steps=200", "train.spike=8", "eval.every=0",
+                                     "train.max_skipped=3", "model.depth=1"};
+  RunState calm;
+  std::vector<at::Tensor> weights;
+  {
+    Trainer trainer(recipe_in(folder / "run", recipe));
+    ASSERT_EQ(trainer.run(length), Ended::stopped);
+    calm = trainer.state();
+    for (const auto& [name, tensor] : models::named_tensors(trainer.model())) {
+      weights.push_back(tensor.clone());
+    }
+  }
+  EXPECT_EQ(calm.skipped, 0);  // nothing of a usual start is a spike
+  EXPECT_EQ(calm.spikes.loss.size(), SpikeWindow::length);
+
+  recipe.push_back("data.source.loudness=30");
+  Trainer trainer(recipe_in(folder / "run", recipe), {"data"});
+  EXPECT_EQ(trainer.state().spikes, calm.spikes);
+  EXPECT_THAT(run_error(trainer), AllOf(HasSubstr("3 steps in a row were not applied"),
+                                        HasSubstr("standard deviations above")));
+  EXPECT_EQ(trainer.state().applied, length);
+  EXPECT_EQ(trainer.state().skipped_spikes, 3);
+  EXPECT_EQ(RunState::from_json(trainer.state().to_json()).skipped_spikes, 3);
+  EXPECT_EQ(trainer.state().spikes, calm.spikes);
+  const auto after = models::named_tensors(trainer.model());
+  for (size_t i = 0; i < after.size(); ++i) {
+    EXPECT_TRUE(after[i].second.nan_to_num(-7).equal(weights[i].nan_to_num(-7))) << after[i].first;
+  }
+  EXPECT_EQ(logged(folder / "run", "skipped", "skipped_spikes"), (std::vector<double>{1, 2, 3}));
 }
 
 TEST(Trainer, AccumulatesTheMeanOverMicroBatches) {

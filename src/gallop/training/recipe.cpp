@@ -17,7 +17,16 @@ void TrainConfig::fields(config::Visitor& v) {
   v.field("accumulate", accumulate, "micro-batches a step; each is routed on its own", at_least(1));
   v.field("clip", clip, "largest global norm of the gradient; 0: no clipping", at_least(0));
   v.field("max_skipped", max_skipped,
-          "stop after so many steps in a row with a non-finite loss or gradient", at_least(1));
+          "stop after so many steps in a row that were not applied: a non-finite loss or gradient, "
+          "or a spike",
+          at_least(1));
+  v.field("spike", spike,
+          "do not apply a step whose loss or gradient norm lies more than so many standard "
+          "deviations above the mean of the last 128 applied steps (6 is usual); 0: apply it",
+          at_least(0));
+  v.field("dump_nonfinite", dump_nonfinite,
+          "write weights, gradients and sample numbers of a step with a non-finite loss or "
+          "gradient to nonfinite/ of the run");
 }
 
 void EmaConfig::fields(config::Visitor& v) {

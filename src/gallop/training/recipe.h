@@ -17,6 +17,8 @@ struct TrainConfig : config::Fields<TrainConfig> {
   int64_t accumulate = 1;
   double clip = 1.0;
   int64_t max_skipped = 10;
+  double spike = 0;
+  bool dump_nonfinite = false;
   void fields(config::Visitor& v) override;
 };
 

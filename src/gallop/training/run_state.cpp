@@ -27,12 +27,14 @@ std::map<std::string, double> numbers(const Json& json) {
 
 Json RunState::to_json() const {
   // A new member does not compile until it is named here; then write and read it below.
-  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11] = *this;
+  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13] = *this;
   Json json = Json::object();
   json["step"] = step;
   json["applied"] = applied;
   json["skipped"] = skipped;
   json["skipped_in_row"] = skipped_in_row;
+  json["skipped_spikes"] = skipped_spikes;
+  json["spikes"] = spikes.to_json();
   json["seconds"] = seconds;
   json["summed_steps"] = summed_steps;
   json["sums"] = numbers(sums);
@@ -50,6 +52,9 @@ RunState RunState::from_json(const Json& json) {
   state.applied = json.at("applied").as_int();
   state.skipped = json.at("skipped").as_int();
   state.skipped_in_row = json.at("skipped_in_row").as_int();
+  // Checkpoints from before these were kept have none.
+  if (const Json* count = json.find("skipped_spikes")) state.skipped_spikes = count->as_int();
+  if (const Json* spikes = json.find("spikes")) state.spikes = SpikeStatistics::from_json(*spikes);
   state.seconds = json.at("seconds").as_double();
   state.summed_steps = json.at("summed_steps").as_int();
   state.sums = numbers(json.at("sums"));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gallop/base/json.h"
+#include "gallop/training/spikes.h"
 
 namespace gallop::training {
 
@@ -12,8 +13,10 @@ namespace gallop::training {
 struct RunState {
   int64_t step = 0;     ///< steps taken, skipped ones included; decides the place in the data
   int64_t applied = 0;  ///< steps that changed the weights
-  int64_t skipped = 0;  ///< steps with a non-finite loss or gradient
+  int64_t skipped = 0;  ///< steps that did not: a non-finite loss or gradient, or a spike
   int64_t skipped_in_row = 0;  ///< of them, the last ones without an applied step between
+  int64_t skipped_spikes = 0;  ///< of them, spikes
+  SpikeStatistics spikes;      ///< of the last applied steps
   double seconds = 0;          ///< training time of all sessions, evaluation and samples included
   /// Sums since the last line of the log, by name, so that a resumed run logs the same means.
   std::map<std::string, double> sums;

@@ -25,6 +25,7 @@
 #include "gallop/training/estimate.h"
 #include "gallop/training/gradients.h"
 #include "gallop/training/initial_weights.h"
+#include "gallop/training/non_finite.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
 
@@ -86,10 +87,11 @@ struct Trainer::StepReport {
   sparse::RoutingStatistics routing;  // of the last micro-batch
   bool sparse = false;
   double seconds = 0;
+  std::string spike;  // why a finite step is not applied; empty: it is
 
-  bool finite() const {
-    return std::isfinite(values.at("loss")) && std::isfinite(values.at("grad_norm"));
-  }
+  double loss() const { return values.at("loss"); }
+  double norm() const { return values.at("grad_norm"); }
+  bool finite() const { return std::isfinite(loss()) && std::isfinite(norm()); }
 };
 
 Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
@@ -250,40 +252,53 @@ Trainer::StepReport Trainer::train_step() {
 }
 
 bool Trainer::apply(StepReport& report) {
-  const bool finite = report.finite();
-  if (finite) {
+  if (report.finite()) {
+    report.spike = state_.spikes.spike(report.loss(), report.norm(), recipe_.train.spike);
+  }
+  const bool applied = report.finite() && report.spike.empty();
+  if (applied) {
     const double factor = schedule_->factor(state_.step);
     report.values["lr"] = factor * optimizer_->learning_rate();
-    optimizer_->step(state_.applied + 1, factor,
-                     clip_factor(report.values.at("grad_norm"), recipe_.train.clip));
+    optimizer_->step(state_.applied + 1, factor, clip_factor(report.norm(), recipe_.train.clip));
     for (const sparse::PendingUpdate& update : report.pending) update.commit(state_.applied);
     update_ema(*model_, *average_, recipe_.ema.decay_at(state_.applied));
     state_.applied += 1;
     state_.skipped_in_row = 0;
+    state_.spikes.add(report.loss(), report.norm());
     state_.exact_thresholds = false;
     clear_gradients(parameters_);
   } else {
     state_.skipped += 1;
     state_.skipped_in_row += 1;
+    state_.skipped_spikes += report.spike.empty() ? 0 : 1;
   }
-  return finite;
+  return applied;
 }
 
 void Trainer::skip(const StepReport& report) {
-  const std::string culprit = first_non_finite_gradient(parameters_);
+  std::string cause = report.spike;
+  if (cause.empty()) {
+    const NonFiniteStep step{state_.step, report.values, report.samples,
+                             first_non_finite_gradient(parameters_)};
+    cause = step.text();
+    if (recipe_.train.dump_nonfinite) {
+      try_to_write("dump of the step", state_.step,
+                   [&] { step.dump(*model_, directory_.path() / "nonfinite"); });
+    }
+  }
   clear_gradients(parameters_);
   std::string samples;
   for (const int64_t sample : report.samples) samples += " " + std::to_string(sample);
-  log_warning("step ", state_.step, " was not applied: loss ", report.values.at("loss"),
-              ", gradient norm ", report.values.at("grad_norm"),
-              culprit.empty() ? "" : ", first non-finite gradient in " + culprit,
+  log_warning("step ", state_.step, " was not applied: ", cause,
               "; samples of the batch:", samples);
   record("skipped", {{"skipped", static_cast<double>(state_.skipped)},
-                     {"skipped_in_row", static_cast<double>(state_.skipped_in_row)}});
+                     {"skipped_in_row", static_cast<double>(state_.skipped_in_row)},
+                     {"skipped_spikes", static_cast<double>(state_.skipped_spikes)}});
   require(state_.skipped_in_row < recipe_.train.max_skipped, "stopped at step ", state_.step, ": ",
           state_.skipped_in_row,
-          " steps in a row had a non-finite loss or gradient (train.max_skipped). The weights are "
-          "those of the last applied step; a lower learning rate or clipping may help.");
+          " steps in a row were not applied (train.max_skipped), the last because ", cause,
+          ". The weights are those of the last applied step; a lower learning rate or clipping "
+          "may help.");
 }
 
 void Trainer::log_step(const StepReport& report) {

@@ -32,7 +32,8 @@ enum class Ended { finished, stopped };
 ///
 /// A step: the micro-batches one after the other (each routed on its own), the gradient of their
 /// mean loss, clipping, the optimizer, then the pending updates of the routing in micro-batch order
-/// and the EMA. A step whose loss or gradient norm is not finite changes nothing and is counted.
+/// and the EMA. A step whose loss or gradient norm is not finite, or is a spike (train.spike),
+/// changes nothing and is counted.
 class Trainer {
  public:
   /// Takes the run directory, builds everything and goes on from the newest good checkpoint, if

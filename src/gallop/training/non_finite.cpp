@@ -1,0 +1,44 @@
+#include "gallop/training/non_finite.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+#include "gallop/base/file.h"
+#include "gallop/nn/tensor_io.h"
+
+namespace gallop::training {
+
+std::string NonFiniteStep::text() const {
+  std::ostringstream text;
+  text << "the loss is " << values.at("loss") << ", the gradient norm " << values.at("grad_norm")
+       << "; first non-finite: ";
+  const auto value = std::find_if(values.begin(), values.end(), [](const auto& named) {
+    return named.first != "grad_norm" && !std::isfinite(named.second);
+  });
+  if (!gradient.empty())
+    text << "the gradient of " << gradient;
+  else
+    text << (value != values.end() ? value->first : "the sum of the squared gradients");
+  return text.str();
+}
+
+void NonFiniteStep::dump(const nn::Module& model, const std::filesystem::path& folder) const {
+  std::vector<std::pair<std::string, at::Tensor>> tensors{{"samples", at::tensor(samples)}};
+  for (const nn::Parameter* parameter : model.parameters()) {
+    tensors.emplace_back("weight." + parameter->name(), **parameter);
+    const at::Tensor& grad = (**parameter).grad();
+    if (grad.defined()) tensors.emplace_back("grad." + parameter->name(), grad);
+  }
+  formats::Metadata metadata{{"step", std::to_string(step)}, {"cause", text()}};
+  for (const auto& [name, value] : values) metadata["value." + name] = std::to_string(value);
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(step));
+  file_system().make_directories(folder);
+  nn::save_tensors(folder / name, tensors, metadata);
+}
+
+}  // namespace gallop::training

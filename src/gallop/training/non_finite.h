@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gallop/nn/module.h"
+
+namespace gallop::training {
+
+/// A step whose loss or gradient norm is not finite, before its gradients are cleared.
+struct NonFiniteStep {
+  int64_t step = 0;
+  const std::map<std::string, double>& values;  ///< losses, and "grad_norm"
+  const std::vector<int64_t>& samples;          ///< numbers of the batch's samples
+  std::string gradient;  ///< the first parameter with a non-finite gradient; empty: none has
+
+  /// "the loss is nan, the gradient norm nan; first non-finite: the gradient of blocks.0.w".
+  std::string text() const;
+  /// Writes step-00000007.safetensors to the folder: `weight.<name>`, `grad.<name>` and `samples`,
+  /// with the values in the metadata. Throws Error where writing fails.
+  void dump(const nn::Module& model, const std::filesystem::path& folder) const;
+};
+
+}  // namespace gallop::training
