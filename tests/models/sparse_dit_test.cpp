@@ -6,6 +6,7 @@
 #include "gallop/models/model.h"
 #include "gallop/sparse/selection.h"
 #include "gallop/sparse/sparse_loss.h"
+#include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 

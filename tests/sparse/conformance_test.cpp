@@ -16,6 +16,7 @@
 #include "gallop/sparse/routing_record.h"
 #include "gallop/sparse/selection.h"
 #include "tests/support/errors.h"
+#include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 

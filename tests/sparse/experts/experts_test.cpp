@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/config/registry.h"
 #include "gallop/sparse/router.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"

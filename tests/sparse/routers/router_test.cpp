@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "gallop/config/registry.h"
 #include "gallop/sparse/cosine.h"
 #include "gallop/sparse/losses/contrastive.h"
 #include "gallop/sparse/losses/load.h"
