@@ -3,10 +3,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/file.h"
 #include "gallop/base/progress.h"
 #include "gallop/command.h"
 #include "gallop/models/weights.h"
@@ -14,13 +16,22 @@
 #include "gallop/options.h"
 #include "gallop/training/calibrate.h"
 #include "gallop/training/device.h"
+#include "gallop/training/dial_report.h"
 #include "gallop/training/restore.h"
+#include "gallop/training/sample_sheet.h"
 
 namespace gallop {
 namespace {
 
+namespace fs = std::filesystem;
+
+constexpr const char* no_thresholds =
+    ": this model has no thresholds to calibrate (its layers are dense, or its selection keeps a "
+    "top-K that depends on no other sample)";
+
 struct CalibrateArguments {
   std::string weights, out;
+  std::vector<double> active;
   int64_t batches = training::calibration_batches;
   bool raw = false;
   std::vector<std::string> set;
@@ -37,29 +48,64 @@ std::string number_range(const at::Tensor& threshold) {
   return text;
 }
 
+/// Where files about these weights go: the run, or the folder they lie in.
+fs::path folder_of(const fs::path& weights) {
+  return fs::is_directory(weights) ? weights : weights.parent_path();
+}
+
+/// Thresholds for other numbers of experts a token, and what each costs and gives.
+void measure(const CalibrateArguments& arguments, training::Restored& restored) {
+  Progress calibration({.label = "calibrate", .unit = "batch", .total = arguments.batches});
+  const auto settings =
+      training::measure_dial(*restored.task, *restored.model, arguments.active, arguments.batches,
+                             [&](int64_t batch) { calibration.update(batch); });
+  calibration.finish();
+  require(!settings.empty(), arguments.weights, no_thresholds);
+  const fs::path folder = folder_of(arguments.weights);
+  const fs::path out =
+      arguments.out.empty() ? folder / training::dial_file : fs::path(arguments.out);
+  training::save_dial(out, settings, restored.metadata);
+
+  std::optional<Progress> evaluation;
+  const auto rows = training::try_dial(
+      *restored.task, *restored.model, settings, [&](int64_t done, int64_t total) {
+        if (!evaluation)
+          evaluation.emplace(
+              ProgressOptions{.label = "evaluate", .unit = "sample", .total = total});
+        evaluation->update(done);
+      });
+  if (evaluation) evaluation->finish();
+  std::printf("%s", training::to_markdown(rows).c_str());
+  const auto beside = [&](const char* ending) { return fs::path(out).replace_extension(ending); };
+  write_file_atomically(beside(".md"), training::to_markdown(rows));
+  write_file_atomically(beside(".svg"), training::to_svg(rows));
+  formats::write_png(beside(".png"),
+                     training::draw_dial_sheet(*restored.task, *restored.model, settings,
+                                               training::sample_request(restored.recipe), 2));
+  std::printf(
+      "wrote %s, and beside it the table (.md), its plot (.svg) and samples side by side (.png); "
+      "gallop sample %s --active %g uses a setting\n",
+      out.c_str(), arguments.weights.c_str(), arguments.active.front());
+}
+
 void calibrate(const CalibrateArguments& arguments) {
   training::Restored restored = training::restore(arguments.weights, !arguments.raw, arguments.set);
   training::use_threads(restored.recipe);
+  if (!arguments.active.empty()) return measure(arguments, restored);
   Progress progress({.label = "calibrate", .unit = "batch", .total = arguments.batches});
   const auto layers = training::calibrate(*restored.task, *restored.model, arguments.batches,
                                           [&progress](int64_t batch) { progress.update(batch); });
   progress.finish();
-  require(
-      !layers.empty(), arguments.weights,
-      ": this model has no thresholds to calibrate (its layers are dense, or its selection keeps "
-      "a top-K that depends on no other sample)");
+  require(!layers.empty(), arguments.weights, no_thresholds);
   for (const auto& layer : layers) {
     std::printf("%s.router.threshold: %s -> %s\n", layer.layer.c_str(),
                 number_range(layer.before).c_str(), number_range(layer.after).c_str());
   }
 
-  namespace fs = std::filesystem;
   fs::path out = arguments.out;
   if (out.empty()) {
-    const fs::path given = arguments.weights;
-    const std::string name =
-        (arguments.raw ? "model" : "ema") + std::string("-calibrated.safetensors");
-    out = (fs::is_directory(given) ? given : given.parent_path()) / name;
+    out = folder_of(arguments.weights) /
+          ((arguments.raw ? "model" : "ema") + std::string("-calibrated.safetensors"));
   }
   formats::Metadata metadata = restored.metadata;
   metadata["threshold"] = "exact";
@@ -81,6 +127,15 @@ const Command registered{[](CLI::App& app) {
   command->add_option("--batches", arguments->batches, "batches of training data")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command
+      ->add_option("--active", arguments->active,
+                   "the compute dial: thresholds for each of these numbers of experts a token "
+                   "(0.5,1,2), what each costs and gives on the held-out set, and samples side by "
+                   "side; written to dial.safetensors (.md, .svg, .png) in the run")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->type_name("K,...")
+      ->allow_extra_args(false);
   command->add_flag("--raw", arguments->raw, "the raw weights instead of the EMA weights");
   add_overrides(*command, arguments->set);
   command->callback([arguments] { calibrate(*arguments); });

@@ -23,6 +23,7 @@
 #include "gallop/data/sheet.h"
 #include "gallop/formats/npz.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/training/dial.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
 
@@ -36,7 +37,7 @@ struct SampleArguments {
   std::vector<std::string> labels, out, set;
   std::vector<double> interval;
   std::optional<int64_t> count, steps, seed;
-  std::optional<double> guidance;
+  std::optional<double> guidance, active;
   int64_t first = 0, batch = 64;
   bool raw = false;
 };
@@ -186,6 +187,16 @@ void sample(SampleArguments arguments) {
           arguments.weights, "' is not the folder of one");
   const training::Restored restored =
       training::restore(arguments.weights, !arguments.raw, arguments.set);
+  if (arguments.active) {
+    const fs::path given = arguments.weights;
+    const fs::path dial =
+        (fs::is_directory(given) ? given : given.parent_path()) / training::dial_file;
+    require(fs::exists(dial), "--active needs the compute dial of these weights, and there is no ",
+            dial.string(), ": run `gallop calibrate ", given.string(), " --active ",
+            *arguments.active, "` first");
+    training::turn_dial(*restored.model,
+                        training::load_dial(dial, *arguments.active, restored.metadata));
+  }
   const bool latent = restored.task->data_info().latent;
   if (arguments.out.empty() && arguments.each.empty())
     arguments.out = {latent ? "samples.safetensors" : "samples.png"};
@@ -269,6 +280,11 @@ void add_options(CLI::App& command, SampleArguments& a) {
       ->type_name("FROM,TO");
   command.add_option("--guidance-channels", a.channels, "all, or first-3 as DiT did")
       ->check(CLI::IsMember({"all", "first-3"}));
+  command
+      .add_option("--active", a.active,
+                  "experts a token on average: a setting of the compute dial, which `gallop "
+                  "calibrate RUN --active K,...` measures")
+      ->check(CLI::PositiveNumber);
   command.add_option("--batch", a.batch, "samples at once; does not change them")
       ->check(CLI::PositiveNumber);
   command.add_flag("--raw", a.raw, "the trained weights instead of their moving average (EMA)");

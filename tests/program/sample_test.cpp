@@ -240,5 +240,26 @@ TEST_F(Sample, LatentsAreDumpedAndAreNoPictures) {
   EXPECT_TRUE(fs::exists(folder_ / "samples.safetensors"));
 }
 
+// One trained model at two costs; a setting does not depend on the batch.
+TEST_F(Sample, TurnsTheComputeDial) {
+  train("dial", {"--set", "eval.samples=12"});
+  expect_refused({"--active", "1"}, "run `gallop calibrate", "dial");
+  const std::string run_folder = (*shared_ / "dial").string();
+  const ProgramResult result =
+      run_program({"calibrate", run_folder, "--active", "0.5,3", "--batches", "4"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("| 0.5 | "));
+  for (const char* ending : {"safetensors", "md", "svg", "png"}) {
+    EXPECT_TRUE(fs::exists(*shared_ / "dial" / (std::string("dial.") + ending))) << ending;
+  }
+  const Dump low = dump({"--count", "6", "--active", "0.5"}, "dial");
+  const Dump high = dump({"--count", "6", "--active", "3"}, "dial");
+  EXPECT_NE(low.samples, high.samples);
+  const Dump in_twos = dump({"--count", "6", "--active", "0.5", "--batch", "2"}, "dial");
+  for (size_t i = 0; i < 6; ++i) expect_alike(low, i, in_twos, i);
+  fs::remove(folder_ / "dump.safetensors");
+  expect_refused({"--active", "2"}, "it has 0.5 and 3", "dial");
+}
+
 }  // namespace
 }  // namespace gallop::test

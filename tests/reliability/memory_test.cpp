@@ -77,7 +77,7 @@ TEST_F(Memory, ABackgroundSaveNeedsOneCopy) {
     ASSERT_EQ(saver.wait().value().error, "");
     EXPECT_LE(peak_resident_memory(), before + 288 * MiB + slack);
   }
-  EXPECT_LE(resident_memory(), before + slack) << "the copy is given back";
+  EXPECT_LE(resident_memory(), before + slack) << "the copy goes with the saver";
 }
 
 // 151 MiB of weights, the largest tensor of them 12 MiB.

@@ -14,8 +14,9 @@ bool is_weight_matrix(const nn::Parameter& parameter) {
          parameter.shape().size() >= 2;
 }
 
-// Multiply-adds of one sample; `auxiliary` counts the heads that only training uses.
-double multiply_adds(const Model& model, bool auxiliary) {
+// Multiply-adds of one sample; `auxiliary` counts the heads that only training uses, `factor`
+// multiplies what an average token uses of the experts.
+double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
   double sum = static_cast<double>(model.attention_multiply_adds());
   for (const nn::Parameter* parameter : model.parameters()) {
     const nn::Attributes& attributes = parameter->attributes();
@@ -23,7 +24,8 @@ double multiply_adds(const Model& model, bool auxiliary) {
     if (!parameter->trainable() || !is_weight_matrix(*parameter) || table) continue;
     if (attributes.auxiliary && !auxiliary) continue;
     const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
-    sum += uses * attributes.active * static_cast<double>(parameter->numel());
+    const double share = attributes.active < 1 ? attributes.active * factor : 1.0;
+    sum += uses * share * static_cast<double>(parameter->numel());
   }
   return sum;
 }
@@ -46,6 +48,10 @@ Counts count(const Model& model) {
   }
   counts.multiply_adds = multiply_adds(model, false);
   return counts;
+}
+
+double multiply_adds_with(const Model& model, double factor) {
+  return multiply_adds(model, false, factor);
 }
 
 double training_flops(const Model& model) { return 3 * 2 * multiply_adds(model, true); }

@@ -18,6 +18,10 @@ struct Counts {
 };
 Counts count(const Model& model);
 
+/// Multiply-adds of one sample's forward at inference when an average token uses `factor` times as
+/// many experts as the recipe says.
+double multiply_adds_with(const Model& model, double factor);
+
 /// Floating-point operations of one training sample: 2 a multiply-add, forward and twice that
 /// backward.
 double training_flops(const Model& model);

@@ -115,8 +115,12 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
   return selected;
 }
 
-at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE) const {
-  if (!threshold_) return Selection::exact_threshold(gate_NLE);
+at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE,
+                                            std::optional<double> active) const {
+  if (!threshold_) return Selection::exact_threshold(gate_NLE, active);
+  const double wanted = active.value_or(args_.active);
+  require(wanted > 0 && wanted <= static_cast<double>(args_.experts), name(), ": ", wanted,
+          " experts a token are not more than 0 and at most the ", args_.experts, " there are");
   const at::NoGradGuard no_grad;
   // Every sample is one more draw for its pools.
   const at::Tensor rows = pools_.samples ? to_rows(gate_NLE)
@@ -124,7 +128,7 @@ at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE) const {
                                                .reshape({gate_NLE.size(0), threshold_->numel(), -1})
                                                .transpose(0, 1)
                                                .reshape({threshold_->numel(), -1});
-  const int64_t kept = kept_of_pool(args_.active, rows.size(1), args_.experts);
+  const int64_t kept = kept_of_pool(wanted, rows.size(1), args_.experts);
   require(kept > 0, name(), ": too few scores (", rows.size(1), ") to calibrate a threshold");
   return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());
 }

@@ -24,7 +24,8 @@ class PooledSelection : public Selection {
   std::optional<int64_t> kept_pairs(int64_t samples) const override;
   bool independent_at_inference() const override;
   nn::Parameter* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
-  at::Tensor exact_threshold(const at::Tensor& gate_NLE) const override;
+  at::Tensor exact_threshold(const at::Tensor& gate_NLE,
+                             std::optional<double> active) const override;
 
  private:
   bool by_threshold(const nn::ForwardContext& ctx) const;

@@ -45,9 +45,11 @@ class Selection : public nn::Module {
   virtual bool independent_at_inference() const { return !pools().samples; }
   /// The threshold buffer, or null for a kind that has none.
   virtual nn::Parameter* threshold() { return nullptr; }
-  /// From gated scores [N, L, E] of many samples: the exact value of the threshold buffer, the
-  /// (1 - k/E) quantile of each of its pools. Only for kinds with a threshold.
-  virtual at::Tensor exact_threshold(const at::Tensor& gate_NLE) const;
+  /// From gated scores [N, L, E] of many samples: the exact value of the threshold buffer for
+  /// `active` experts a token on average (absent: K), the (1 - active/E) quantile of each of its
+  /// pools. Only for kinds with a threshold; throws Error unless 0 < active <= E.
+  virtual at::Tensor exact_threshold(const at::Tensor& gate_NLE,
+                                     std::optional<double> active = {}) const;
 };
 
 }  // namespace gallop::sparse

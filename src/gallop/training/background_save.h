@@ -17,7 +17,8 @@ struct SaveResult {
 };
 
 /// Writes checkpoints beside the training: training stops only while the state is copied. At most
-/// one save runs, so the memory on top is one copy of the saved state.
+/// one save runs at a time, so what it takes is one copy of the saved state, kept for the next
+/// save.
 class BackgroundSaver {
  public:
   explicit BackgroundSaver(CheckpointStore& store) : store_(store) {}
@@ -34,7 +35,7 @@ class BackgroundSaver {
 
  private:
   CheckpointStore& store_;
-  int64_t step_ = 0;
+  Snapshot copy_;  // of the last start; read by the thread
   std::future<void> save_;
 };
 

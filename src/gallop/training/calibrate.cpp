@@ -9,37 +9,46 @@
 
 namespace gallop::training {
 
-std::vector<CalibratedLayer> calibrate(tasks::Task& task, const models::Model& model,
-                                       int64_t batches,
-                                       const std::function<void(int64_t)>& progress) {
-  struct Scores {
-    sparse::Selection* selection = nullptr;
-    std::vector<at::Tensor> gate_BLE;
-  };
-  std::vector<std::pair<std::string, Scores>> layers;
+std::vector<LayerScores> collect_scores(tasks::Task& task, const models::Model& model,
+                                        int64_t batches,
+                                        const std::function<void(int64_t)>& progress) {
+  std::vector<LayerScores> layers;
+  std::vector<std::vector<at::Tensor>> parts;
   std::map<std::string, size_t> index;
   int64_t done = 0;
   task.route(model, batches, [&](const std::vector<sparse::RoutingRecord>& records) {
     for (const sparse::RoutingRecord& record : records) {
       if (record.selection == nullptr || record.selection->threshold() == nullptr) continue;
       const auto [entry, added] = index.try_emplace(record.layer, layers.size());
-      if (added) layers.push_back({record.layer, {record.selection, {}}});
-      layers[entry->second].second.gate_BLE.push_back(record.gate_BLE.detach());
+      if (added) {
+        layers.push_back({record.layer, record.selection, {}});
+        parts.emplace_back();
+      }
+      parts[entry->second].push_back(record.gate_BLE.detach());
     }
     if (progress) progress(++done);
   });
+  for (size_t i = 0; i < layers.size(); ++i) {
+    layers[i].gate_NLE = at::cat(parts[i]);
+    parts[i].clear();
+  }
+  return layers;
+}
 
+std::vector<CalibratedLayer> calibrate(tasks::Task& task, const models::Model& model,
+                                       int64_t batches,
+                                       const std::function<void(int64_t)>& progress) {
+  const std::vector<LayerScores> layers = collect_scores(task, model, batches, progress);
   const at::NoGradGuard no_grad;
   std::vector<CalibratedLayer> calibrated;
-  for (auto& [name, scores] : layers) {
-    const at::Tensor& threshold = **scores.selection->threshold();
-    CalibratedLayer layer{.layer = name, .before = threshold.clone()};
-    layer.after = scores.selection->exact_threshold(at::cat(scores.gate_BLE));
-    scores.gate_BLE.clear();
-    calibrated.push_back(std::move(layer));
+  for (const LayerScores& layer : layers) {
+    const at::Tensor& threshold = **layer.selection->threshold();
+    calibrated.push_back({.layer = layer.layer,
+                          .before = threshold.clone(),
+                          .after = layer.selection->exact_threshold(layer.gate_NLE)});
   }
   for (size_t i = 0; i < calibrated.size(); ++i) {
-    (**layers[i].second.selection->threshold()).copy_(calibrated[i].after);
+    (**layers[i].selection->threshold()).copy_(calibrated[i].after);
   }
   return calibrated;
 }

@@ -1,0 +1,125 @@
+#include "gallop/training/dial_report.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <sstream>
+
+#include "gallop/data/sheet.h"
+#include "gallop/formats/line_plot.h"
+#include "gallop/models/counts.h"
+#include "gallop/training/sample_sheet.h"
+
+namespace gallop::training {
+namespace {
+
+constexpr int64_t most_rows = 10;
+
+// Puts the thresholds back that a model had.
+class ThresholdGuard {
+ public:
+  ThresholdGuard(const models::Model& model, const std::vector<DialSetting>& settings)
+      : model_(model) {
+    if (settings.empty()) return;
+    for (const nn::Parameter* parameter : model.parameters()) {
+      if (settings.front().thresholds.contains(parameter->name())) {
+        before_.thresholds.emplace(parameter->name(), (**parameter).clone());
+      }
+    }
+  }
+  ~ThresholdGuard() { turn_dial(model_, before_); }
+  ThresholdGuard(const ThresholdGuard&) = delete;
+  ThresholdGuard& operator=(const ThresholdGuard&) = delete;
+
+ private:
+  const models::Model& model_;
+  DialSetting before_;
+};
+
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char text[256];
+  std::snprintf(text, sizeof text, pattern, args...);
+  return text;
+}
+
+}  // namespace
+
+std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
+                              const std::vector<DialSetting>& settings,
+                              const std::function<void(int64_t, int64_t)>& progress) {
+  const ThresholdGuard guard(model, settings);
+  std::vector<DialRow> rows;
+  for (const DialSetting& setting : settings) {
+    turn_dial(model, setting);
+    const auto n = static_cast<int64_t>(rows.size()), all = static_cast<int64_t>(settings.size());
+    const auto began = std::chrono::steady_clock::now();
+    const tasks::EvalOutput out = task.evaluate(model, [&](int64_t done, int64_t total) {
+      if (progress) progress(n * total + done, all * total);
+    });
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - began;
+    rows.push_back(
+        {.active = setting.active,
+         .experts_per_token = out.experts_per_token,
+         .loss = out.losses.front().second,
+         .multiply_adds = models::multiply_adds_with(model, out.experts_per_token / out.active),
+         .seconds = time.count() / static_cast<double>(out.samples)});
+  }
+  return rows;
+}
+
+std::string to_markdown(const std::vector<DialRow>& rows) {
+  std::string text =
+      "| experts a token | measured | held-out loss | multiply-adds a sample | ms a sample |\n"
+      "|---|---|---|---|---|\n";
+  for (const DialRow& row : rows) {
+    text += format("| %g | %.3f | %.4f | %.1f M | %.2f |\n", row.active, row.experts_per_token,
+                   row.loss, row.multiply_adds / 1e6, row.seconds * 1e3);
+  }
+  return text;
+}
+
+std::string to_svg(const std::vector<DialRow>& rows) {
+  formats::LinePlot by_work{"multiply-adds a sample (M)", "held-out loss", {}};
+  formats::LinePlot by_time{"ms a sample", "held-out loss", {}};
+  for (const DialRow& row : rows) {
+    const std::string label = format("%g", row.active);
+    by_work.points.push_back({row.multiply_adds / 1e6, row.loss, label});
+    by_time.points.push_back({row.seconds * 1e3, row.loss, label});
+  }
+  return formats::to_svg("One trained model at several costs (labels: experts a token)",
+                         {by_work, by_time});
+}
+
+formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
+                               const std::vector<DialSetting>& settings,
+                               const tasks::SampleRequest& request, int64_t each) {
+  const ThresholdGuard guard(model, settings);
+  const int64_t classes = model.args().classes;
+  const int64_t rows = classes == 0 ? 1 : std::min(classes, most_rows);
+  tasks::SampleRequest all = request;
+  all.labels.clear();
+  for (int64_t row = 0; row < rows; ++row) {
+    all.labels.insert(all.labels.end(), static_cast<size_t>(each), row * classes / rows);
+  }
+  std::vector<std::vector<formats::Image>> drawn;
+  int64_t side = 0;
+  for (const DialSetting& setting : settings) {
+    turn_dial(model, setting);
+    const at::Tensor samples = task.sample(model, all);
+    side = samples.size(3);
+    drawn.push_back(to_images(samples));
+  }
+  std::vector<formats::Image> ordered;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (const auto& images : drawn) {
+      for (int64_t i = 0; i < each; ++i) {
+        ordered.push_back(images[static_cast<size_t>(row * each + i)]);
+      }
+    }
+  }
+  return data::make_sheet(ordered, each * static_cast<int64_t>(settings.size()),
+                          data::sheet_scale(side));
+}
+
+}  // namespace gallop::training
