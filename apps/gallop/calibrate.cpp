@@ -55,26 +55,25 @@ fs::path folder_of(const fs::path& weights) {
 
 /// Thresholds for other numbers of experts a token, and what each costs and gives.
 void measure(const CalibrateArguments& arguments, training::Restored& restored) {
-  Progress calibration({.label = "calibrate", .unit = "batch", .total = arguments.batches});
-  const auto settings =
-      training::measure_dial(*restored.task, *restored.model, arguments.active, arguments.batches,
-                             [&](int64_t batch) { calibration.update(batch); });
-  calibration.finish();
+  std::optional<Progress> bar;
+  const auto show = [&bar](const char* label, const char* unit) {
+    bar.reset();
+    return [&bar, label, unit](int64_t done, int64_t total) {
+      if (!bar) bar.emplace(ProgressOptions{.label = label, .unit = unit, .total = total});
+      bar->update(done);
+    };
+  };
+  const auto settings = training::measure_dial(*restored.task, *restored.model, arguments.active,
+                                               arguments.batches, show("calibrate", "batch"));
   require(!settings.empty(), arguments.weights, no_thresholds);
   const fs::path folder = folder_of(arguments.weights);
   const fs::path out =
       arguments.out.empty() ? folder / training::dial_file : fs::path(arguments.out);
   training::save_dial(out, settings, restored.metadata);
 
-  std::optional<Progress> evaluation;
-  const auto rows = training::try_dial(
-      *restored.task, *restored.model, settings, [&](int64_t done, int64_t total) {
-        if (!evaluation)
-          evaluation.emplace(
-              ProgressOptions{.label = "evaluate", .unit = "sample", .total = total});
-        evaluation->update(done);
-      });
-  if (evaluation) evaluation->finish();
+  const auto rows =
+      training::try_dial(*restored.task, *restored.model, settings, show("evaluate", "sample"));
+  bar.reset();
   std::printf("%s", training::to_markdown(rows).c_str());
   const auto beside = [&](const char* ending) { return fs::path(out).replace_extension(ending); };
   write_file_atomically(beside(".md"), training::to_markdown(rows));

@@ -267,15 +267,16 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
   randomize(*model);
   const auto route = [&](Task& of) {
     std::vector<at::Tensor> masks;
-    of.route(*model, 3, [&](const std::vector<sparse::RoutingRecord>& records) {
-      EXPECT_EQ(records.size(), 2u);
-      for (const auto& record : records) {
-        // Race keeps exactly B * L * k pairs.
-        EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
-        EXPECT_FALSE(record.gate_BLE.requires_grad());
-        masks.push_back(record.mask_BLE);
-      }
-    });
+    of.route(*model, 3, Task::Routing::training,
+             [&](const std::vector<sparse::RoutingRecord>& records) {
+               EXPECT_EQ(records.size(), 2u);
+               for (const auto& record : records) {
+                 // Race keeps exactly B * L * k pairs.
+                 EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
+                 EXPECT_FALSE(record.gate_BLE.requires_grad());
+                 masks.push_back(record.mask_BLE);
+               }
+             });
     return at::cat(masks);
   };
   const at::Tensor first = route(*task);

@@ -33,15 +33,18 @@ class Dial : public testing::TestWithParam<const char*> {
   Restored run_;
 };
 
-// For every kind with thresholds: those for k keep k of the E scores of a token, on average over
-// the data they were measured on.
+// For every kind with thresholds: a model with those for k keeps k of the E scores of a token, on
+// average over the data they were measured on.
 TEST_P(Dial, KeepsWhatIsAskedFor) {
   const std::vector<double> actives = {0.5, 1, 2, 3.25, 4};
   const auto settings = measure_dial(*run_.task, *run_.model, actives, batches);
   ASSERT_EQ(settings.size(), actives.size());
-  const auto layers = collect_scores(*run_.task, *run_.model, batches);
-  ASSERT_EQ(layers.size(), 2U);
+  const ThresholdGuard guard(*run_.model);
   for (const DialSetting& setting : settings) {
+    turn_dial(*run_.model, setting);
+    const auto layers =
+        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference);
+    ASSERT_EQ(layers.size(), 2U);
     for (const LayerScores& layer : layers) {
       at::Tensor tau = setting.thresholds.at(layer.selection->threshold()->name());
       if (std::string(GetParam()) == "be") tau = tau.unsqueeze(-1);  // one a position

@@ -72,7 +72,8 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   double pairs = 0, tokens = 0;
   int64_t layers = 0;
   restored.task->route(
-      *restored.model, calibration_batches, [&](const std::vector<sparse::RoutingRecord>& records) {
+      *restored.model, calibration_batches, tasks::Task::Routing::training,
+      [&](const std::vector<sparse::RoutingRecord>& records) {
         layers = static_cast<int64_t>(records.size());
         for (const auto& record : records) {
           const at::Tensor tau = **record.selection->threshold();

@@ -217,7 +217,7 @@ EvalOutput ImageGeneration::evaluate(
 }
 
 void ImageGeneration::route(
-    const models::Model& model, int64_t batches,
+    const models::Model& model, int64_t batches, Routing mode,
     const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) {
   const at::NoGradGuard no_grad;
   data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
@@ -225,7 +225,7 @@ void ImageGeneration::route(
     const Inputs inputs = draw(model, loader.next(), "route");
     std::vector<sparse::RoutingRecord> routing;
     model.forward(inputs.noised.x_BCHW,
-                  {.training = true,
+                  {.training = mode == Routing::training,
                    .timestep_B = inputs.noised.model_time_B,
                    .label_B = inputs.label_B,
                    .noise = {.seed = args_.seed,

@@ -33,7 +33,7 @@ class ImageGeneration : public Task {
   EvalOutput evaluate(
       const models::Model& model,
       const std::function<void(int64_t done, int64_t total)>& progress = {}) override;
-  void route(const models::Model& model, int64_t batches,
+  void route(const models::Model& model, int64_t batches, Routing routing,
              const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.
   at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;

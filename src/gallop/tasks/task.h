@@ -83,10 +83,12 @@ class Task {
   virtual EvalOutput evaluate(
       const models::Model& model,
       const std::function<void(int64_t done, int64_t total)>& progress = {}) = 0;
-  /// Routing of `batches` fixed batches of training data, keyed by the seed, with top-K routing and
-  /// without changing anything: what thresholds are calibrated on. Calls `visit` for each batch.
+  /// Routing of `batches` fixed batches of training data, keyed by the seed, as in training or as
+  /// at inference (by thresholds, where the model has them) and without changing anything: what
+  /// thresholds are calibrated on. Calls `visit` for each batch.
+  enum class Routing { training, inference };
   virtual void route(
-      const models::Model& model, int64_t batches,
+      const models::Model& model, int64_t batches, Routing routing,
       const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) = 0;
   /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1]. Throws Error for a label
   /// that the model does not know and a sampler that does not fit the objective.

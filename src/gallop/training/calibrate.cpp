@@ -10,13 +10,13 @@
 namespace gallop::training {
 
 std::vector<LayerScores> collect_scores(tasks::Task& task, const models::Model& model,
-                                        int64_t batches,
+                                        int64_t batches, tasks::Task::Routing routing,
                                         const std::function<void(int64_t)>& progress) {
   std::vector<LayerScores> layers;
   std::vector<std::vector<at::Tensor>> parts;
   std::map<std::string, size_t> index;
   int64_t done = 0;
-  task.route(model, batches, [&](const std::vector<sparse::RoutingRecord>& records) {
+  task.route(model, batches, routing, [&](const std::vector<sparse::RoutingRecord>& records) {
     for (const sparse::RoutingRecord& record : records) {
       if (record.selection == nullptr || record.selection->threshold() == nullptr) continue;
       const auto [entry, added] = index.try_emplace(record.layer, layers.size());
@@ -38,7 +38,8 @@ std::vector<LayerScores> collect_scores(tasks::Task& task, const models::Model& 
 std::vector<CalibratedLayer> calibrate(tasks::Task& task, const models::Model& model,
                                        int64_t batches,
                                        const std::function<void(int64_t)>& progress) {
-  const std::vector<LayerScores> layers = collect_scores(task, model, batches, progress);
+  const std::vector<LayerScores> layers =
+      collect_scores(task, model, batches, tasks::Task::Routing::training, progress);
   const at::NoGradGuard no_grad;
   std::vector<CalibratedLayer> calibrated;
   for (const LayerScores& layer : layers) {

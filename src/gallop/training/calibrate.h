@@ -25,7 +25,7 @@ struct LayerScores {
 /// Of `batches` fixed batches of training data, keyed by the recipe's seed; empty for models
 /// without thresholds. `progress` is called after every batch and may throw to stop.
 std::vector<LayerScores> collect_scores(tasks::Task& task, const models::Model& model,
-                                        int64_t batches,
+                                        int64_t batches, tasks::Task::Routing routing,
                                         const std::function<void(int64_t batch)>& progress = {});
 
 /// The threshold of one sparse layer before and after.

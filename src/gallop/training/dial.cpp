@@ -27,19 +27,49 @@ std::string text_of(double active) {
 
 }  // namespace
 
+ThresholdGuard::ThresholdGuard(const models::Model& model) {
+  for (const nn::Parameter* parameter : model.parameters()) {
+    if (parameter->attributes().buffer) before_.emplace_back(**parameter, (**parameter).clone());
+  }
+}
+
+ThresholdGuard::~ThresholdGuard() {
+  const at::NoGradGuard no_grad;
+  for (auto& [buffer, value] : before_) buffer.copy_(value);
+}
+
 std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
                                       const std::vector<double>& actives, int64_t batches,
-                                      const std::function<void(int64_t)>& progress) {
-  const std::vector<LayerScores> layers = collect_scores(task, model, batches, progress);
-  std::vector<DialSetting> settings;
-  if (layers.empty()) return settings;
-  for (const double active : actives) {
-    DialSetting setting{.active = active, .thresholds = {}};
+                                      const std::function<void(int64_t, int64_t)>& progress) {
+  const ThresholdGuard guard(model);
+  const auto settings_count = static_cast<int64_t>(actives.size());
+  const int64_t total = batches * (1 + settings_count * refinements);
+  int64_t done = 0;
+  const auto count = [&](int64_t) {
+    ++done;
+    if (progress) progress(done, total);
+  };
+  const auto thresholds = [](const std::vector<LayerScores>& layers, double active) {
+    std::map<std::string, at::Tensor> by_name;
     for (const LayerScores& layer : layers) {
-      setting.thresholds[layer.selection->threshold()->name()] =
+      by_name[layer.selection->threshold()->name()] =
           layer.selection->exact_threshold(layer.gate_NLE, active);
     }
-    settings.push_back(std::move(setting));
+    return by_name;
+  };
+  std::vector<DialSetting> settings;
+  {
+    const auto layers = collect_scores(task, model, batches, tasks::Task::Routing::training, count);
+    if (layers.empty()) return settings;
+    for (const double active : actives) settings.push_back({active, thresholds(layers, active)});
+  }
+  for (DialSetting& setting : settings) {
+    for (int64_t i = 0; i < refinements; ++i) {
+      turn_dial(model, setting);
+      setting.thresholds =
+          thresholds(collect_scores(task, model, batches, tasks::Task::Routing::inference, count),
+                     setting.active);
+    }
   }
   return settings;
 }

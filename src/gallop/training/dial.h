@@ -25,12 +25,28 @@ struct DialSetting {
   std::map<std::string, at::Tensor> thresholds;
 };
 
-/// Thresholds for each of `actives` (0 < active <= E), exact on `batches` fixed batches of training
-/// data (see Task::route). Empty for models without thresholds; the model is not changed.
-/// `progress` is called after every batch and may throw to stop.
-std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
-                                      const std::vector<double>& actives, int64_t batches,
-                                      const std::function<void(int64_t batch)>& progress = {});
+constexpr int64_t refinements = 2;
+
+/// Puts back the thresholds that a model had.
+class ThresholdGuard {
+ public:
+  explicit ThresholdGuard(const models::Model& model);
+  ~ThresholdGuard();
+  ThresholdGuard(const ThresholdGuard&) = delete;
+  ThresholdGuard& operator=(const ThresholdGuard&) = delete;
+
+ private:
+  std::vector<std::pair<at::Tensor, at::Tensor>> before_;  // buffer, its value
+};
+
+/// Thresholds for each of `actives` (0 < active <= E) on `batches` fixed batches of training data
+/// (see Task::route): first from the scores of training, then `refinements` times from those that
+/// the model gives with these thresholds, since what a layer keeps changes the scores of the next.
+/// Empty for models without thresholds; the model is as before at the end. `progress` is called
+/// with the batches done of all and may throw to stop.
+std::vector<DialSetting> measure_dial(
+    tasks::Task& task, const models::Model& model, const std::vector<double>& actives,
+    int64_t batches, const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 /// Puts the thresholds into the model. Throws Error where they are not those of this model.
 void turn_dial(const models::Model& model, const DialSetting& setting);

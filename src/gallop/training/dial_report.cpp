@@ -15,27 +15,6 @@ namespace {
 
 constexpr int64_t most_rows = 10;
 
-// Puts the thresholds back that a model had.
-class ThresholdGuard {
- public:
-  ThresholdGuard(const models::Model& model, const std::vector<DialSetting>& settings)
-      : model_(model) {
-    if (settings.empty()) return;
-    for (const nn::Parameter* parameter : model.parameters()) {
-      if (settings.front().thresholds.contains(parameter->name())) {
-        before_.thresholds.emplace(parameter->name(), (**parameter).clone());
-      }
-    }
-  }
-  ~ThresholdGuard() { turn_dial(model_, before_); }
-  ThresholdGuard(const ThresholdGuard&) = delete;
-  ThresholdGuard& operator=(const ThresholdGuard&) = delete;
-
- private:
-  const models::Model& model_;
-  DialSetting before_;
-};
-
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
   char text[256];
@@ -48,7 +27,7 @@ std::string format(const char* pattern, Args... args) {
 std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
                               const std::vector<DialSetting>& settings,
                               const std::function<void(int64_t, int64_t)>& progress) {
-  const ThresholdGuard guard(model, settings);
+  const ThresholdGuard guard(model);
   std::vector<DialRow> rows;
   for (const DialSetting& setting : settings) {
     turn_dial(model, setting);
@@ -94,7 +73,7 @@ std::string to_svg(const std::vector<DialRow>& rows) {
 formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each) {
-  const ThresholdGuard guard(model, settings);
+  const ThresholdGuard guard(model);
   const int64_t classes = model.args().classes;
   const int64_t rows = classes == 0 ? 1 : std::min(classes, most_rows);
   tasks::SampleRequest all = request;
