@@ -37,11 +37,30 @@ TEST_P(ExactResume, EqualsTheUninterruptedRun) {
   expect_equal_weights(last.average(), whole.average());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ExactResume,
-                         testing::Values("model.mlp.selection=race", "model.mlp.selection=token",
-                                         "model.mlp.selection=expert", "model.mlp={kind=\"dense\"}",
-                                         "task.objective={kind=\"ddpm\"}",
-                                         "data.source.classes=0"));
+// A moe layer without the losses that only some routers know.
+std::string moe(const std::string& parts) {
+  return "model.mlp={kind=\"moe\",setting=\"2-in-4\"," + parts + "}";
+}
+
+std::string routed(const std::string& kind) {
+  return "model={kind=\"dit\",depth=2,width=16,heads=2,patch=2,block_routing=\"" + kind + "\"}";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, ExactResume,
+    testing::Values(
+        "model.mlp.selection=race", "model.mlp.selection=bl", "model.mlp.selection=be",
+        "model.mlp.selection=le", "model.mlp.selection=token", "model.mlp.selection=expert",
+        "model.mlp={kind=\"dense\"}", "model.mlp={kind=\"soft_moe\"}",
+        "task.objective={kind=\"ddpm\"}", "data.source.classes=0",
+        // Parts that keep something from step to step, or draw random numbers in training.
+        moe("selection={kind=\"grouped\",groups=2,bias_rate=0.1},gate=\"sigmoid\""),
+        moe("selection={kind=\"growing\",steps=10}"),
+        moe("selection={kind=\"dense_to_sparse\",steps=10}"), moe("selection=\"capacity\""),
+        moe("selection=\"top_p\",gate=\"softmax\""),
+        moe("selection=\"token\",router=\"noisy\",losses={load={weight=0.1}}"),
+        moe("selection=\"token\",router=\"timestep\""),
+        moe("selection=\"token\",expert={kind=\"shared\"}"), routed("mod"), routed("mor")));
 
 std::set<std::string> equal_tensors(const NamedTensors& a, const NamedTensors& b) {
   std::set<std::string> names;

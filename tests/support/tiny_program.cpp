@@ -32,11 +32,12 @@ std::vector<std::string> TinyProgram::train(const std::filesystem::path& out,
   return args;
 }
 
-int64_t last_logged_step(const std::filesystem::path& run) {
+int64_t last_logged_step(const std::filesystem::path& run, double since) {
   std::ifstream file(run / "log.jsonl");
   int64_t step = 0;
   for (std::string line; std::getline(file, line) && !file.eof();) {
-    step = Json::parse(line).at("step").as_int();
+    const Json entry = Json::parse(line);
+    if (entry.at("time").as_double() >= since) step = entry.at("step").as_int();
   }
   return step;
 }

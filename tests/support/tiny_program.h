@@ -24,7 +24,8 @@ class TinyProgram {
 
 /// Whether the log of a run has a line of this step.
 bool has_logged(const std::filesystem::path& run, int64_t step);
-/// The last step in the log of a run, 0 if there is none; a line that is cut short does not count.
-int64_t last_logged_step(const std::filesystem::path& run);
+/// The last step in the log of a run that was written at `since` (unix seconds) or later, 0 if
+/// there is none; a line that is cut short does not count.
+int64_t last_logged_step(const std::filesystem::path& run, double since = 0);
 
 }  // namespace gallop::test
