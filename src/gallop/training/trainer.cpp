@@ -355,7 +355,8 @@ void Trainer::evaluate() {
   state_.last_eval = values;
   record("eval", ordered(values));
   log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
-  if (has_thresholds(*average_) && out.active > 0 && std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
+  if (has_thresholds(*average_) && out.active > 0 &&
+      std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
     log_warning("step ", state_.step, ": the EMA weights use ", fixed(out.experts_per_token, 3),
                 " experts a token by threshold, more than 5 % from the ", out.active,
                 " that training uses; `gallop calibrate` sets the thresholds exactly");
