@@ -19,7 +19,8 @@ using testing::random_normal;
 TEST(Attention, IsTheDefinition) {
   constexpr int64_t D = 12, heads = 3, d = D / heads;
   nn::Module root;
-  const Attention attention(root, "attn", D, heads);
+  const auto attention =
+      testing::make<Attention>("kind = \"full\"", {.parent = &root, .D = D, .heads = heads});
   const std::map<std::string, at::Tensor> weights = {
       {"attn.qkv.weight", random_normal({3 * D, D}, "qkv")},
       {"attn.qkv.bias", random_normal({3 * D}, "qkv bias")},
@@ -43,12 +44,13 @@ TEST(Attention, IsTheDefinition) {
                           .add(weights.at("attn.proj.bias"))
                           .unsqueeze(0));
   }
-  testing::expect_close(attention.forward(x_BLD), at::cat(samples), 1e-4, 1e-4, "attention");
+  testing::expect_close(attention->forward(x_BLD, {}), at::cat(samples), 1e-4, 1e-4, "attention");
 }
 
 TEST(Attention, RefusesHeadsThatDoNotDivideTheWidth) {
   nn::Module root;
-  EXPECT_THROW(Attention(root, "attn", 10, 3), Error);
+  EXPECT_THROW(testing::make<Attention>("kind = \"full\"", {.parent = &root, .D = 10, .heads = 3}),
+               Error);
 }
 
 }  // namespace

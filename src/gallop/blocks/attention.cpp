@@ -1,20 +1,37 @@
 #include "gallop/blocks/attention.h"
 
 #include "gallop/base/error.h"
+#include "gallop/config/registry.h"
 #include "gallop/ops/attention.h"
 
 namespace gallop::blocks {
 
-Attention::Attention(nn::Module& parent, std::string name, int64_t D, int64_t heads)
-    : Module(parent, std::move(name)),
-      heads_(heads),
-      qkv_(*this, "qkv", D, 3 * D),
-      proj_(*this, "proj", D, D) {
-  require(heads > 0 && D % heads == 0, "the width ", D, " is not divisible by ", heads, " heads");
+MultiHead::MultiHead(const Args& args)
+    : Attention(*args.parent, "attn"),
+      heads_(args.heads),
+      qkv_(*this, "qkv", args.D, 3 * args.D),
+      proj_(*this, "proj", args.D, args.D) {
+  require(heads_ > 0 && args.D % heads_ == 0, "the width ", args.D, " is not divisible by ", heads_,
+          " heads");
 }
 
-at::Tensor Attention::forward(const at::Tensor& x_BLD) const {
-  return proj_.forward(ops::self_attention(qkv_.forward(x_BLD), heads_));
+at::Tensor MultiHead::of_heads(const at::Tensor& x_BLD) const {
+  return ops::self_attention(qkv_.forward(x_BLD), heads_);
 }
 
+namespace {
+
+class FullAttention : public MultiHead {
+ public:
+  using MultiHead::MultiHead;
+  at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext&) const override {
+    return project(of_heads(x_BLD));
+  }
+};
+
+const config::Register<Attention, config::NoSettings> registered{
+    "full", "every token uses every head", "DiT, arXiv 2212.09748",
+    [](const auto&, const Attention::Args& args) { return std::make_unique<FullAttention>(args); }};
+
+}  // namespace
 }  // namespace gallop::blocks

@@ -1,16 +1,37 @@
 #pragma once
 
+#include <string>
+
+#include "gallop/nn/forward_context.h"
 #include "gallop/nn/linear.h"
 
 namespace gallop::blocks {
 
-/// Multi-head self-attention with one fused qkv product laid out [3, heads, head_dim], scale
-/// 1/sqrt(head_dim); names `qkv`, `proj` (DiT, arXiv 2212.09748).
+/// What a transformer block calls its attention over the tokens of a sample.
 class Attention : public nn::Module {
  public:
-  Attention(nn::Module& parent, std::string name, int64_t D, int64_t heads);
+  static constexpr const char* category = "attention";
+  struct Args {
+    nn::Module* parent = nullptr;  ///< the block
+    int64_t D = 0, heads = 0;
+    int64_t layers = 1;  ///< attention layers in the model
+  };
+  using Module::Module;
   /// x_BLD -> [B, L, D].
-  at::Tensor forward(const at::Tensor& x_BLD) const;
+  virtual at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const = 0;
+};
+
+/// The layers around the heads: one fused qkv product laid out [3, heads, head_dim], scale
+/// 1/sqrt(head_dim), and the output projection; names `qkv`, `proj` (DiT, arXiv 2212.09748).
+class MultiHead : public Attention {
+ public:
+  explicit MultiHead(const Args& args);
+
+ protected:
+  int64_t heads() const { return heads_; }
+  /// [B, L, D] the outputs of the heads, side by side.
+  at::Tensor of_heads(const at::Tensor& x_BLD) const;
+  at::Tensor project(const at::Tensor& heads_BLD) const { return proj_.forward(heads_BLD); }
 
  private:
   int64_t heads_;

@@ -7,6 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/models/official_names.h"
 
 namespace gallop::models {
 
@@ -45,6 +46,7 @@ WeightsReport compare(const Model& model, const std::map<std::string, at::Tensor
 
 void load_weights(Model& model, std::map<std::string, at::Tensor> tensors,
                   const std::string& what) {
+  tensors = with_our_names(std::move(tensors));
   const WeightsReport report = compare(model, tensors);
   require(report.exact(), what, " does not fit the model (", model.summary(), "):\n", report.text(),
           "\nIs it of another model or recipe?");

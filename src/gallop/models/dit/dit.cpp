@@ -45,13 +45,16 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
                    const DitSettings& settings)
     : Module(parent, "blocks." + std::to_string(index)),
       index_(index),
-      attn_(*this, "attn", sizes.width, sizes.heads),
+      attn_(config::make<blocks::Attention>(
+          settings.attention,
+          {.parent = this, .D = sizes.width, .heads = sizes.heads, .layers = sizes.depth})),
       mlp_(config::make<nn::FeedForward>(
-          settings.mlp, {.parent = this,
-                         .D = sizes.width,
-                         .tokens = sizes.tokens(),
-                         .target_width = sizes.patch * sizes.patch * sizes.args.channels,
-                         .layers = sizes.depth})),
+          (index + 1) % settings.mlp_every == 0 ? settings.mlp : settings.other_mlp,
+          {.parent = this,
+           .D = sizes.width,
+           .tokens = sizes.tokens(),
+           .target_width = sizes.patch * sizes.patch * sizes.args.channels,
+           .layers = sizes.depth / settings.mlp_every})),
       adaLN_modulation_(*this, "adaLN_modulation.1", sizes.width, 6 * sizes.width,
                         zero_per_sample()),
       routing_(
@@ -73,7 +76,7 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
   const auto body = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
     const int64_t first = 2 * index_, second = first + 1;
     const at::Tensor attention_BLD =
-        attn_.forward(ops::adaln_modulate(stream.read(x, first), m[0], m[1]));
+        attn_->forward(ops::adaln_modulate(stream.read(x, first), m[0], m[1]), ctx);
     const at::Tensor between = stream.write(x, first, ops::adaln_gate(m[2], attention_BLD));
 
     const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);

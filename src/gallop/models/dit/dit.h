@@ -35,7 +35,7 @@ class DitBlock : public nn::Module {
 
  private:
   int64_t index_;
-  blocks::Attention attn_;
+  std::unique_ptr<blocks::Attention> attn_;
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
   std::unique_ptr<sparse::BlockRouting> routing_;

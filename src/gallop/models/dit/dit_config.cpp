@@ -67,7 +67,11 @@ void DitSettings::fields(config::Visitor& v) {
           {"auto", "yes", "no"});
   v.field("drop_sigma", drop_sigma,
           "with learned sigma, return the first half of the channels only (SiT)");
-  v.component("mlp", mlp, "the feed-forward layer of every block");
+  v.component("attention", attention, "how the tokens of a sample look at one another");
+  v.component("mlp", mlp, "the feed-forward layer of every block, or of each mlp_every-th");
+  v.field("mlp_every", mlp_every, "the last of each so many blocks has mlp, the others other_mlp",
+          config::between(1, 4096));
+  v.component("other_mlp", other_mlp, "the feed-forward layer of the other blocks");
   v.component("stream", stream, "how sublayers are wired");
   v.component("block_routing", block_routing, "which tokens a block works on, and how often");
 }
@@ -103,6 +107,8 @@ DitSizes resolve(const DitSettings& s, const Model::Args& args) {
           " is not divisible by model.heads = ", sizes.heads);
   require(sizes.width % 4 == 0, "model.width = ", sizes.width,
           " is not divisible by 4, which the 2-D positions need");
+  require(s.mlp_every <= sizes.depth, "model.mlp_every = ", s.mlp_every, " is more than the ",
+          sizes.depth, " blocks: none would have model.mlp");
   require(in.height % sizes.patch == 0 && in.width % sizes.patch == 0,
           "model.patch = ", sizes.patch, " does not divide the input of ", in.height, "x",
           in.width);

@@ -18,8 +18,9 @@ struct DitSettings : config::Fields<DitSettings> {
   double label_dropout = 0.1;
   std::string learn_sigma = "auto";
   bool drop_sigma = false;
-  config::Component mlp{"mlp", "dense"}, stream{"stream", "plain"},
-      block_routing{"block_routing", "all"};
+  int64_t mlp_every = 1;
+  config::Component attention{"attention", "full"}, mlp{"mlp", "dense"}, other_mlp{"mlp", "dense"},
+      stream{"stream", "plain"}, block_routing{"block_routing", "all"};
   void fields(config::Visitor& v) override;
   void validate() const override;
 };
