@@ -12,6 +12,7 @@
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
 #include "gallop/formats/shards.h"
+#include "gallop/models/official_names.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/checkpoint.h"
@@ -180,7 +181,7 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
                                     const std::vector<std::string>& class_names) {
   const std::filesystem::path path = find_weights(formats::index_in_folder(config.weights));
   const std::string what = "'" + path.string() + "'";
-  auto tensors = nn::map_tensors(path);
+  auto tensors = models::with_our_names(nn::map_tensors(path));
   const auto found = differences(models::compare(model, tensors));
   require_allowed(found, config, what, model.summary());
 
