@@ -13,7 +13,7 @@ longer=${2:-}
 
 arm() { # NAME RECIPE STEPS SEED
   OMP_NUM_THREADS=1 "${GALLOP:-build/release/gallop}" train "$2" --out "$out/$1-$4" \
-    --set seed="$4" --set threads=1 --set train.steps="$3" --set train.batch=32 \
+    --set seed="$4" --set threads=1 --set train.steps="$3" --set train.batch=32 --set schedule.warmup=200 \
     --set eval.every=1000 --set sample.every=0 --set checkpoint.every=1000 2>"$out/$1-$4.log"
 }
 
