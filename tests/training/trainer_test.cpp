@@ -85,6 +85,19 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   EXPECT_NEAR(pairs / tokens, 2.0, 1e-3);
 }
 
+// A run that is ended early, at a step that was evaluated with other thresholds, is evaluated
+// again.
+TEST(Trainer, EvaluatesTheExactThresholdsWhereARunIsCutShort) {
+  const TemporaryDirectory folder;
+  const std::vector<std::string> overrides = {"eval.every=4", "checkpoint.every=4"};
+  Trainer(recipe_in(folder / "run", overrides)).run(9);
+  std::filesystem::remove_all(folder / "run/checkpoints/step-00000009");
+  auto shorter = overrides;
+  shorter.push_back("train.steps=8");
+  EXPECT_EQ(Trainer(recipe_in(folder / "run", shorter), {"train.steps"}).run(), Ended::finished);
+  EXPECT_EQ(logged(folder / "run", "eval", "main").size(), 3U) << "at 4, at 8, and at the end";
+}
+
 TEST(Trainer, StopsWhenAskedAndSaves) {
   const TemporaryDirectory folder;
   const StopSignals signals;

@@ -441,7 +441,9 @@ void Trainer::finish() {
     const auto calibrated =
         calibrate(*task_, *average_, calibration_batches, [](int64_t) { leave_if_asked(); });
     state_.exact_thresholds = true;
-    saved_step_ = -1;  // what was saved at this step has other thresholds
+    // What was saved, evaluated or drawn at this step had other thresholds.
+    saved_step_ = -1;
+    state_.evaluated = state_.drawn = 0;
     if (!calibrated.empty()) {
       log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
                " batches of training data");
