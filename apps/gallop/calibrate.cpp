@@ -15,6 +15,7 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/options.h"
 #include "gallop/training/calibrate.h"
+#include "gallop/training/checkpoint.h"
 #include "gallop/training/device.h"
 #include "gallop/training/dial_report.h"
 #include "gallop/training/restore.h"
@@ -48,11 +49,6 @@ std::string number_range(const at::Tensor& threshold) {
   return text;
 }
 
-/// Where files about these weights go: the run, or the folder they lie in.
-fs::path folder_of(const fs::path& weights) {
-  return fs::is_directory(weights) ? weights : weights.parent_path();
-}
-
 /// Thresholds for other numbers of experts a token, and what each costs and gives.
 void measure(const CalibrateArguments& arguments, training::Restored& restored) {
   std::optional<Progress> bar;
@@ -66,9 +62,9 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
   const auto settings = training::measure_dial(*restored.task, *restored.model, arguments.active,
                                                arguments.batches, show("calibrate", "batch"));
   require(!settings.empty(), arguments.weights, no_thresholds);
-  const fs::path folder = folder_of(arguments.weights);
-  const fs::path out =
-      arguments.out.empty() ? folder / training::dial_file : fs::path(arguments.out);
+  const fs::path out = arguments.out.empty()
+                           ? training::folder_of(arguments.weights) / training::dial_file
+                           : fs::path(arguments.out);
   training::save_dial(out, settings, restored.metadata);
 
   const auto rows =
@@ -103,7 +99,7 @@ void calibrate(const CalibrateArguments& arguments) {
 
   fs::path out = arguments.out;
   if (out.empty()) {
-    out = folder_of(arguments.weights) /
+    out = training::folder_of(arguments.weights) /
           ((arguments.raw ? "model" : "ema") + std::string("-calibrated.safetensors"));
   }
   formats::Metadata metadata = restored.metadata;

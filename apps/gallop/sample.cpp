@@ -23,14 +23,13 @@
 #include "gallop/data/sheet.h"
 #include "gallop/formats/npz.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/training/checkpoint.h"
 #include "gallop/training/dial.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
 
 namespace gallop {
 namespace {
-
-constexpr int64_t most_default_labels = 10;
 
 struct SampleArguments {
   std::string weights, sampler, channels, each;
@@ -87,10 +86,7 @@ std::vector<int64_t> choose_labels(const SampleArguments& arguments, const model
           "--labels: this model was trained without labels; leave them out");
   std::vector<int64_t> labels;
   for (const std::string& text : arguments.labels) labels.push_back(parse_label(text, model, info));
-  if (!labels.empty()) return labels;
-  const int64_t shown = std::clamp<int64_t>(classes, 1, most_default_labels);
-  for (int64_t i = 0; i < shown; ++i) labels.push_back(i * classes / shown);
-  return labels;
+  return labels.empty() ? training::shown_classes(classes) : labels;
 }
 
 /// What the recipe's [sample] table says, changed by the command line.
@@ -188,11 +184,9 @@ void sample(SampleArguments arguments) {
   const training::Restored restored =
       training::restore(arguments.weights, !arguments.raw, arguments.set);
   if (arguments.active) {
-    const fs::path given = arguments.weights;
-    const fs::path dial =
-        (fs::is_directory(given) ? given : given.parent_path()) / training::dial_file;
+    const fs::path dial = training::folder_of(arguments.weights) / training::dial_file;
     require(fs::exists(dial), "--active needs the compute dial of these weights, and there is no ",
-            dial.string(), ": run `gallop calibrate ", given.string(), " --active ",
+            dial.string(), ": run `gallop calibrate ", arguments.weights, " --active ",
             *arguments.active, "` first");
     training::turn_dial(*restored.model,
                         training::load_dial(dial, *arguments.active, restored.metadata));

@@ -11,26 +11,18 @@
 #include <thread>
 
 #include "gallop/base/error.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace gallop {
 namespace {
 
+using test::error_of;
 using test::FailingFileSystem;
 using test::TemporaryDirectory;
 using Fault = FailingFileSystem::Fault;
 using Lost = FailingFileSystem::Lost;
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
 
 void put(const fs::path& path, std::string_view content) {
   std::ofstream(path, std::ios::binary) << content;

@@ -7,9 +7,8 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/support/idx_files.h"
 #include "tests/support/program.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_program.h"
 
 namespace gallop::test {
 namespace {
@@ -38,29 +37,9 @@ std::map<std::string, std::string> snapshot(const fs::path& folder) {
 
 class Train : public testing::Test {
  protected:
-  void SetUp() override {
-    write_idx_files(folder_ / "data", 48, 12);
-    std::ofstream(folder_ / "tiny.toml") << R"(
-threads = 1
-data.source = { kind = "idx", path = ")" << (folder_ / "data").string()
-                                         << R"(" }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
-task = { kind = "image-generation", objective = "flow" }
-train = { steps = 20, batch = 6 }
-optimizer = { kind = "adamw", lr = 3e-3 }
-eval = { every = 10, samples = 12, batch = 12 }
-sample = { every = 0 }
-checkpoint = { every = 5 }
-log = { every = 1 }
-)";
-  }
-
   std::vector<std::string> command(const std::string& out,
                                    const std::vector<std::string>& set = {}) const {
-    std::vector<std::string> args = {"train", (folder_ / "tiny.toml").string(), "--out",
-                                     (folder_ / out).string()};
-    for (const std::string& override_ : set) args.insert(args.end(), {"--set", override_});
-    return args;
+    return folder_.train(out, set);
   }
 
   // One line of error, status 2, and nothing written or changed.
@@ -76,15 +55,14 @@ log = { every = 1 }
 
   // Waits until the run has logged this step; fails if that does not happen.
   void wait_for_step(const RunningProgram& program, const std::string& out, int step) const {
-    const std::string line = "\"step\": " + std::to_string(step) + ",";
     for (int i = 0; i < 6000; ++i) {
-      if (content(folder_ / out / "log.jsonl").find(line) != std::string::npos) return;
+      if (last_logged_step(folder_ / out) >= step) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     FAIL() << "step " << step << " was not logged: " << program.err();
   }
 
-  TemporaryDirectory folder_;
+  TinyProgram folder_;
 };
 
 TEST_F(Train, RunsToTheEndAndThenHasNothingToDo) {

@@ -141,7 +141,7 @@ TEST(Program, LeavesSoonWhenAskedWhateverItDoes) {
         set = {"train.steps=3", "eval.every=0", "sample.every=100", "sample.steps=100000"};
       RunningProgram program(tiny.train(out, set));
       const auto deadline = Clock::now() + std::chrono::seconds(60);
-      while (!test::has_logged(tiny / out, 3) && Clock::now() < deadline) {
+      while (test::last_logged_step(tiny / out) < 3 && Clock::now() < deadline) {
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(100));

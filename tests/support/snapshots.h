@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "gallop/base/error.h"
 #include "gallop/training/checkpoint.h"
+#include "tests/support/error_of.h"
 
 namespace gallop::training {
 
@@ -26,15 +26,6 @@ std::vector<std::string> names_in(const fs::path& folder);
 /// Writes a file as a person would, not through the project's file system.
 void put(const fs::path& path, std::string_view content);
 
-/// The text of the Error that `f` throws; empty if it does not.
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
+using test::error_of;
 
 }  // namespace gallop::training

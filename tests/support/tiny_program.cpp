@@ -7,7 +7,7 @@
 
 namespace gallop::test {
 
-TinyProgram::TinyProgram(const std::string& more) {
+TinyProgram::TinyProgram() {
   write_idx_files(folder_ / "data", 48, 12);
   std::ofstream(folder_ / "tiny.toml") << R"(
 threads = 1
@@ -21,7 +21,7 @@ eval = { every = 10, samples = 12, batch = 12 }
 sample = { every = 0 }
 checkpoint = { every = 5 }
 log = { every = 1 }
-)" << more;
+)";
 }
 
 std::vector<std::string> TinyProgram::train(const std::filesystem::path& out,
@@ -40,10 +40,6 @@ int64_t last_logged_step(const std::filesystem::path& run, double since) {
     if (entry.at("time").as_double() >= since) step = entry.at("step").as_int();
   }
   return step;
-}
-
-bool has_logged(const std::filesystem::path& run, int64_t step) {
-  return last_logged_step(run) >= step;
 }
 
 }  // namespace gallop::test

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -11,19 +13,17 @@ namespace gallop::test {
 /// 20 steps, checkpoints every 5, one line of log a step.
 class TinyProgram {
  public:
-  /// `more`: lines that end the recipe (tables, or dotted keys of those not named in it).
-  explicit TinyProgram(const std::string& more = "");
+  TinyProgram();
   /// Arguments that train it into the folder `out`, with overrides KEY=VALUE.
   std::vector<std::string> train(const std::filesystem::path& out,
                                  const std::vector<std::string>& set = {}) const;
+  const std::filesystem::path& path() const { return folder_.path(); }
   std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
 
  private:
   TemporaryDirectory folder_;
 };
 
-/// Whether the log of a run has a line of this step.
-bool has_logged(const std::filesystem::path& run, int64_t step);
 /// The last step in the log of a run that was written at `since` (unix seconds) or later, 0 if
 /// there is none; a line that is cut short does not count.
 int64_t last_logged_step(const std::filesystem::path& run, double since = 0);

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "gallop/base/error.h"
-#include "gallop/formats/shards.h"
 
 namespace gallop::nn {
 namespace {
@@ -62,8 +61,8 @@ std::map<std::string, at::Tensor> load_tensors(const fs::path& path) {
   return result;
 }
 
-std::map<std::string, at::Tensor> map_tensors(const fs::path& path) {
-  const auto reader = std::make_shared<const formats::WeightsReader>(path);
+std::map<std::string, at::Tensor> map_tensors(
+    const std::shared_ptr<const formats::WeightsReader>& reader) {
   std::map<std::string, at::Tensor> result;
   for (const auto& view : reader->tensors()) {
     const auto address = reinterpret_cast<uintptr_t>(view.data.data());

@@ -3,11 +3,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gallop/formats/safetensors.h"
+#include "gallop/formats/shards.h"
 
 namespace gallop::nn {
 
@@ -23,10 +25,11 @@ formats::TensorView view_of(const std::string& name, const at::Tensor& contiguou
 /// formats::WeightsReader does.
 std::map<std::string, at::Tensor> load_tensors(const fs::path& path);
 
-/// The same without copies: the tensors lie in the mapped file and are read-only (writing to one
-/// ends the process). The memory of each is given back when its last handle goes, so that a model
-/// is loaded with little more than one tensor beside it.
-std::map<std::string, at::Tensor> map_tensors(const fs::path& path);
+/// All tensors of an open file by name, without copies: they lie in the mapped file and are
+/// read-only (writing to one ends the process). The memory of each is given back when its last
+/// handle goes, so that a model is loaded with little more than one tensor beside it.
+std::map<std::string, at::Tensor> map_tensors(
+    const std::shared_ptr<const formats::WeightsReader>& reader);
 
 /// Writes the tensors in the given order; those on another device, or not contiguous, are copied
 /// first.

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdio>
 #include <functional>
+#include <memory>
 #include <string_view>
 #include <tuple>
 
@@ -12,8 +12,9 @@
 #include "gallop/base/file.h"
 #include "gallop/base/hash.h"
 #include "gallop/base/log.h"
-#include "gallop/formats/safetensors.h"
+#include "gallop/formats/shards.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/training/run_directory.h"
 
 namespace gallop::training {
 namespace {
@@ -42,12 +43,6 @@ bool is_there(const fs::path& path) {
 bool is_folder(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
-}
-
-std::string folder_name(int64_t step) {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "step-%08lld", static_cast<long long>(step));
-  return name.data();
 }
 
 /// The step of "step-00001000" or "step-00001000.old".
@@ -154,11 +149,11 @@ Json read_state(const fs::path& checkpoint) {
 }
 
 std::pair<NamedTensors, formats::Metadata> read_tensors(const fs::path& path) {
-  const formats::SafetensorsReader reader(path);
+  const auto reader = std::make_shared<const formats::WeightsReader>(path);
   NamedTensors tensors;
-  const auto mapped = nn::map_tensors(path);
-  for (const auto& view : reader.tensors()) tensors.emplace_back(view.name, mapped.at(view.name));
-  return {std::move(tensors), reader.metadata()};
+  const auto mapped = nn::map_tensors(reader);
+  for (const auto& view : reader->tensors()) tensors.emplace_back(view.name, mapped.at(view.name));
+  return {std::move(tensors), reader->metadata()};
 }
 
 }  // namespace
@@ -168,7 +163,7 @@ CheckpointStore::CheckpointStore(fs::path run_directory, CheckpointConfig config
 
 fs::path CheckpointStore::save(const Snapshot& snapshot, const std::string& recipe_toml) {
   FileSystem& files = file_system();
-  const fs::path target = directory_ / folder_name(snapshot.step);
+  const fs::path target = directory_ / step_name(snapshot.step);
   const fs::path unfinished = with_suffix(target, unfinished_suffix);
   try {
     files.make_directories(directory_);
@@ -286,7 +281,7 @@ void verify_checkpoint(const fs::path& checkpoint) {
 }
 
 fs::path find_weights(const fs::path& run_or_weights, bool ema) {
-  const fs::path& path = run_or_weights;
+  const fs::path path = formats::index_in_folder(run_or_weights);
   require(is_there(path), "'", path.string(), "' does not exist");
   if (!is_folder(path)) return path;
   const char* file = ema ? ema_file : model_file;
@@ -301,9 +296,12 @@ fs::path find_weights(const fs::path& run_or_weights, bool ema) {
   return newest->path / file;
 }
 
+fs::path folder_of(const fs::path& run_or_weights) {
+  return is_folder(run_or_weights) ? run_or_weights : run_or_weights.parent_path();
+}
+
 std::string find_recipe(const fs::path& run_or_weights) {
-  const fs::path folder = is_folder(run_or_weights) ? run_or_weights : run_or_weights.parent_path();
-  const fs::path path = folder / config_file;
+  const fs::path path = folder_of(run_or_weights) / config_file;
   return is_there(path) ? read_file(path) : std::string();
 }
 

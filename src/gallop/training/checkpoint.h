@@ -68,8 +68,11 @@ class CheckpointStore {
 void verify_checkpoint(const fs::path& checkpoint);
 
 /// What a user may name where weights are wanted: a run directory (its newest good checkpoint), a
-/// checkpoint folder, or a safetensors file. `ema` chooses between the two of a checkpoint.
+/// checkpoint folder, a safetensors file, or the index of shards or the folder with it. `ema`
+/// chooses between the two of a checkpoint.
 fs::path find_weights(const fs::path& run_or_weights, bool ema = true);
+/// Where files about these weights lie: the folder that was named, or the folder of the file.
+fs::path folder_of(const fs::path& run_or_weights);
 /// The recipe that belongs to it: the text of config.toml in the run, the checkpoint, or the file's
 /// folder; empty if there is none.
 std::string find_recipe(const fs::path& run_or_weights);

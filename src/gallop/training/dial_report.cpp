@@ -1,9 +1,7 @@
 #include "gallop/training/dial_report.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <sstream>
 
 #include "gallop/data/sheet.h"
 #include "gallop/formats/line_plot.h"
@@ -12,8 +10,6 @@
 
 namespace gallop::training {
 namespace {
-
-constexpr int64_t most_rows = 10;
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
@@ -74,12 +70,11 @@ formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& mod
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each) {
   const ThresholdGuard guard(model);
-  const int64_t classes = model.args().classes;
-  const int64_t rows = classes == 0 ? 1 : std::min(classes, most_rows);
+  const std::vector<int64_t> rows = shown_classes(model.args().classes);
   tasks::SampleRequest all = request;
   all.labels.clear();
-  for (int64_t row = 0; row < rows; ++row) {
-    all.labels.insert(all.labels.end(), static_cast<size_t>(each), row * classes / rows);
+  for (const int64_t label : rows) {
+    all.labels.insert(all.labels.end(), static_cast<size_t>(each), label);
   }
   std::vector<std::vector<formats::Image>> drawn;
   int64_t side = 0;
@@ -90,11 +85,10 @@ formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& mod
     drawn.push_back(to_images(samples));
   }
   std::vector<formats::Image> ordered;
-  for (int64_t row = 0; row < rows; ++row) {
+  for (size_t row = 0; row < rows.size(); ++row) {
     for (const auto& images : drawn) {
-      for (int64_t i = 0; i < each; ++i) {
-        ordered.push_back(images[static_cast<size_t>(row * each + i)]);
-      }
+      const auto first = images.begin() + static_cast<int64_t>(row) * each;
+      ordered.insert(ordered.end(), first, first + each);
     }
   }
   return data::make_sheet(ordered, each * static_cast<int64_t>(settings.size()),

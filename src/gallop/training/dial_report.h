@@ -18,8 +18,8 @@ struct DialRow {
   double seconds = 0;            ///< of one sample, in batches of eval.batch
 };
 
-/// Evaluates the model at each setting. The model's thresholds
-/// are as before at the end. `progress` is called after every batch and may throw to stop.
+/// Evaluates the model at each setting. The model's thresholds are as before at the end. `progress`
+/// is called after every batch and may throw to stop.
 std::vector<DialRow> try_dial(
     tasks::Task& task, const models::Model& model, const std::vector<DialSetting>& settings,
     const std::function<void(int64_t done, int64_t total)>& progress = {});

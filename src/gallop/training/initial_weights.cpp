@@ -179,9 +179,10 @@ RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes
 
 std::vector<std::string> start_from(models::Model& model, const InitConfig& config,
                                     const std::vector<std::string>& class_names) {
-  const std::filesystem::path path = find_weights(formats::index_in_folder(config.weights));
+  const std::filesystem::path path = find_weights(config.weights);
   const std::string what = "'" + path.string() + "'";
-  auto tensors = models::with_our_names(nn::map_tensors(path));
+  const auto reader = std::make_shared<const formats::WeightsReader>(path);
+  auto tensors = models::with_our_names(nn::map_tensors(reader));
   const auto found = differences(models::compare(model, tensors));
   require_allowed(found, config, what, model.summary());
 
@@ -195,9 +196,8 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
     if (other.empty()) continue;
     const at::Tensor& from = other.mapped();
     if (parameter->name() == class_table && from.dim() == 2 && from.size(1) == value.size(1)) {
-      const RowMatch match =
-          match_rows(model, from.size(0), classes_of(formats::WeightsReader(path).metadata(), what),
-                     config.labels, class_names, what);
+      const RowMatch match = match_rows(model, from.size(0), classes_of(reader->metadata(), what),
+                                        config.labels, class_names, what);
       for (const Row& row : match.rows) value.select(0, row.to).copy_(from.select(0, row.from));
       lines.push_back("class table: " + match.text);
     } else if (from.sizes() == value.sizes()) {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <sstream>
 
 #include "gallop/base/file.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/training/run_directory.h"
 
 namespace gallop::training {
 
@@ -35,10 +35,8 @@ void NonFiniteStep::dump(const nn::Module& model, const std::filesystem::path& f
   }
   formats::Metadata metadata{{"step", std::to_string(step)}, {"cause", text()}};
   for (const auto& [name, value] : values) metadata["value." + name] = std::to_string(value);
-  char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(step));
   file_system().make_directories(folder);
-  nn::save_tensors(folder / name, tensors, metadata);
+  nn::save_tensors(folder / (step_name(step) + ".safetensors"), tensors, metadata);
 }
 
 }  // namespace gallop::training

@@ -26,7 +26,7 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
 Restored restore(const std::filesystem::path& run_or_weights, bool ema,
                  const std::vector<std::string>& overrides) {
   Restored restored;
-  restored.weights = find_weights(formats::index_in_folder(run_or_weights), ema);
+  restored.weights = find_weights(run_or_weights, ema);
   const std::string recipe = find_recipe(run_or_weights);
   require(
       !recipe.empty(), restored.weights.string(),
@@ -34,8 +34,8 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
       "is not known");
   config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides);
 
-  const formats::WeightsReader reader(restored.weights);
-  restored.metadata = reader.metadata();
+  const auto reader = std::make_shared<const formats::WeightsReader>(restored.weights);
+  restored.metadata = reader->metadata();
   const auto data = restored.metadata.find("data");
   std::optional<data::DatasetInfo> info;
   if (data != restored.metadata.end()) info = info_from_metadata(data->second);
@@ -43,8 +43,7 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
   restored.model = restored.task->make_model();
   restored.model->materialize(static_cast<uint64_t>(restored.recipe.seed),
                               placement_of(restored.recipe), false);
-  models::load_weights(*restored.model, nn::map_tensors(restored.weights),
-                       restored.weights.string());
+  models::load_weights(*restored.model, nn::map_tensors(reader), restored.weights.string());
   return restored;
 }
 

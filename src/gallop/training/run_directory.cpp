@@ -35,6 +35,12 @@ bool changes_state(const std::string& key) {
   return false;
 }
 
+std::string step_name(int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
+  return name;
+}
+
 RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) {
   file_system().make_directories(path_);
   const auto lock = path_ / ".lock";
@@ -52,10 +58,8 @@ RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) 
 RunDirectory::~RunDirectory() { ::close(lock_); }
 
 std::filesystem::path RunDirectory::sample_file(int64_t step) const {
-  char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
   file_system().make_directories(path_ / "samples");
-  return path_ / "samples" / name;
+  return path_ / "samples" / (step_name(step) + ".png");
 }
 
 std::vector<std::string> RunDirectory::compare_recipe(Recipe& recipe,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -7,6 +8,9 @@
 #include "gallop/training/recipe.h"
 
 namespace gallop::training {
+
+/// What files and folders of a step are named by: "step-00001000".
+std::string step_name(int64_t step);
 
 /// The folder of a run while it is trained, locked against a second training process. Its layout is
 /// in docs/architecture.md.

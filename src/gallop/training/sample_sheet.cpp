@@ -9,7 +9,7 @@ namespace gallop::training {
 
 namespace {
 
-constexpr int64_t most_rows = 10;
+constexpr int64_t most_classes = 10;
 
 }  // namespace
 
@@ -23,6 +23,13 @@ tasks::SampleRequest sample_request(const Recipe& recipe) {
   request.guidance.channels = recipe.sample.guidance_channels;
   request.seed = static_cast<uint64_t>(recipe.seed);
   return request;
+}
+
+std::vector<int64_t> shown_classes(int64_t classes) {
+  const int64_t shown = std::clamp<int64_t>(classes, 1, most_classes);
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < shown; ++i) labels.push_back(i * classes / shown);
+  return labels;
 }
 
 std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
@@ -40,10 +47,11 @@ std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
 formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& model,
                                  tasks::SampleRequest request, int64_t per_class) {
   const int64_t classes = model.args().classes;
-  const int64_t rows = classes == 0 ? per_class : std::min(classes, most_rows);
+  const std::vector<int64_t> rows = classes == 0
+                                        ? std::vector<int64_t>(static_cast<size_t>(per_class), 0)
+                                        : shown_classes(classes);
   request.labels.clear();
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t label = classes == 0 ? 0 : row * classes / rows;
+  for (const int64_t label : rows) {
     request.labels.insert(request.labels.end(), static_cast<size_t>(per_class), label);
   }
   const at::Tensor samples = task.sample(model, request);

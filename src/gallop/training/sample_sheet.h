@@ -11,6 +11,10 @@ namespace gallop::training {
 /// The recipe's [sample] table as a request, without labels.
 tasks::SampleRequest sample_request(const Recipe& recipe);
 
+/// The classes that a sheet shows: all, or ten spread evenly where there are more; 0 alone for a
+/// model without classes.
+std::vector<int64_t> shown_classes(int64_t classes);
+
 /// Samples [N, C, H, W] in [-1, 1] as pictures.
 std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW);
 

@@ -199,7 +199,7 @@ void Trainer::interval_work() {
 }
 
 Ended Trainer::stop() {
-  if (const auto result = saver_.wait()) note(*result);
+  finish_save();
   if (saved_step_ != state_.step) save();
   progress_->finish();
   log_info("stopped at step ", state_.step, " of ", recipe_.train.steps,
@@ -397,7 +397,7 @@ Snapshot Trainer::snapshot() const {
 }
 
 void Trainer::save() {
-  if (const auto result = saver_.wait()) note(*result);
+  finish_save();
   log_->sync();  // a resumed run does not write these lines again
   store_.save(snapshot(), config::to_toml(recipe_));
   saved_step_ = state_.step;
@@ -405,11 +405,15 @@ void Trainer::save() {
 
 void Trainer::save_and_go_on() {
   if (recipe_.checkpoint.background_save) {
-    if (const auto result = saver_.wait()) note(*result);
+    finish_save();
     saver_.start(snapshot(), config::to_toml(recipe_), [this] { log_->sync(); });
     return;
   }
   try_to_write("checkpoint", state_.step, [&] { save(); });
+}
+
+void Trainer::finish_save() {
+  if (const auto result = saver_.wait()) note(*result);
 }
 
 void Trainer::note(const SaveResult& result) {

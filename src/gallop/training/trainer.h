@@ -70,6 +70,8 @@ class Trainer {
   void save();
   /// Saves as the recipe says, in the background or not; a failure is a warning.
   void save_and_go_on();
+  /// Waits for a save in the background, and notes how it ended.
+  void finish_save();
   void note(const SaveResult& result);
   /// Runs `write`; an Error of it is a warning unless the recipe says that it stops the run.
   void try_to_write(const std::string& what, int64_t step,
