@@ -1,4 +1,4 @@
-// gallop convert: weights of PyTorch to safetensors, and safetensors to shards.
+// gallop convert: weights of PyTorch and arrays of numpy to safetensors, and safetensors to shards.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/command.h"
+#include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
 #include "gallop/formats/torch_file.h"
 
@@ -63,9 +64,16 @@ void write(const ConvertArguments& arguments, const std::vector<formats::TensorV
 
 void convert(const ConvertArguments& arguments) {
   require(!arguments.ema || arguments.key.empty(), "--ema is --key ema: give one of the two");
-  if (is_safetensors(arguments.in)) {
+  const bool is_npz = fs::path(arguments.in).extension() == ".npz";
+  if (is_npz || is_safetensors(arguments.in)) {
     require(!arguments.ema && arguments.key.empty(), "'", arguments.in,
             "' holds one set of weights: --key and --ema are for files of PyTorch");
+  }
+  if (is_npz) {
+    return write(arguments, formats::NpzReader(fs::path(arguments.in)).tensors(),
+                 {{"source", fs::path(arguments.in).filename().string()}}, "");
+  }
+  if (is_safetensors(arguments.in)) {
     const formats::WeightsReader reader(arguments.in);
     return write(arguments, reader.tensors(), reader.metadata(), "");
   }
@@ -82,11 +90,12 @@ const Command registered{[](CLI::App& app) {
   auto arguments = std::make_shared<ConvertArguments>();
   CLI::App* command = app.add_subcommand(
       "convert",
-      "turn a PyTorch checkpoint into safetensors, without executing anything in it, or split "
-      "safetensors into shards");
+      "turn a PyTorch checkpoint or arrays of numpy into safetensors, without executing anything "
+      "in them, or split safetensors into shards");
   command
       ->add_option("in", arguments->in,
-                   "file of torch.save (.pt, .pth), or safetensors: a file, an index, a folder")
+                   "file of torch.save (.pt, .pth), of numpy.savez (.npz), or safetensors: a file, "
+                   "an index, a folder")
       ->required();
   command->add_option("out", arguments->out, "safetensors file to write")->required();
   command->add_option("--key", arguments->key,

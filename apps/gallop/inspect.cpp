@@ -17,6 +17,7 @@
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"
+#include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
@@ -68,21 +69,28 @@ void print_weights_facts(const formats::Metadata& metadata) {
   if (!threshold.empty()) fact("thresholds", threshold);
 }
 
-void inspect_file(const fs::path& path) {
-  const formats::WeightsReader reader(path);
+void print_file(const fs::path& path, const std::string& files,
+                const std::vector<formats::TensorView>& views, const formats::Metadata& metadata) {
   std::vector<inspection::TensorSummary> tensors;
   uint64_t bytes = 0;
-  for (const auto& tensor : reader.tensors()) {
+  for (const auto& tensor : views) {
     tensors.push_back(inspection::summarize(tensor));
     bytes += tensor.data.size();
   }
-  fact("file",
-       path.string() + " (" + human_bytes(bytes) + " of tensors" +
-           (reader.files() > 1 ? " in " + std::to_string(reader.files()) + " files)" : ")"));
-  print_weights_facts(reader.metadata());
-  for (const auto& [key, value] : reader.metadata())
-    fact("metadata", key + " = " + shortened(value));
+  fact("file", path.string() + " (" + human_bytes(bytes) + " of tensors" + files + ")");
+  print_weights_facts(metadata);
+  for (const auto& [key, value] : metadata) fact("metadata", key + " = " + shortened(value));
   std::printf("\n%s", inspection::table_of(tensors).c_str());
+}
+
+void inspect_file(const fs::path& path) {
+  if (path.extension() == ".npz") {
+    return print_file(path, "", formats::NpzReader(path).tensors(), {});
+  }
+  const formats::WeightsReader reader(path);
+  const std::string files =
+      reader.files() > 1 ? " in " + std::to_string(reader.files()) + " files" : "";
+  print_file(path, files, reader.tensors(), reader.metadata());
 }
 
 void print_model(training::Recipe& recipe, const formats::Metadata& metadata) {
@@ -203,9 +211,10 @@ const Command registered{[](CLI::App& app) {
   auto path = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "inspect",
-      "say what a safetensors file holds (metadata, tensors with shape, type, min, max, mean, "
+      "say what a file of tensors holds (metadata, tensors with shape, type, min, max, mean, "
       "non-finite elements), or where a run or a checkpoint stands");
-  command->add_option("file_or_run", *path, "safetensors file, run or checkpoint")->required();
+  command->add_option("file_or_run", *path, "safetensors or npz file, run or checkpoint")
+      ->required();
   command->callback([path] { inspect(*path); });
 }};
 

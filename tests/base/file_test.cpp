@@ -11,14 +11,14 @@
 #include <thread>
 
 #include "gallop/base/error.h"
-#include "tests/support/error_of.h"
+#include "tests/support/errors.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace gallop {
 namespace {
 
-using test::error_of;
+using ::gallop::testing::message_of;
 using test::FailingFileSystem;
 using test::TemporaryDirectory;
 using Fault = FailingFileSystem::Fault;
@@ -44,10 +44,10 @@ TEST(ReadFile, ReadsAll) {
 
 TEST(ReadFile, SaysWhatIsWrong) {
   TemporaryDirectory dir;
-  const std::string missing = error_of([&] { read_file(dir / "missing"); });
-  EXPECT_THAT(missing, testing::HasSubstr("missing"));
-  EXPECT_THAT(missing, testing::HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { read_file(dir.path()); }), testing::HasSubstr("folder"));
+  const std::string missing = message_of([&] { read_file(dir / "missing"); });
+  EXPECT_THAT(missing, ::testing::HasSubstr("missing"));
+  EXPECT_THAT(missing, ::testing::HasSubstr("No such file"));
+  EXPECT_THAT(message_of([&] { read_file(dir.path()); }), ::testing::HasSubstr("folder"));
 }
 
 TEST(ListFolder, IsSortedByName) {
@@ -57,8 +57,8 @@ TEST(ListFolder, IsSortedByName) {
   for (const fs::path& path : list_folder(dir.path())) names.push_back(path.filename().string());
   EXPECT_EQ(names, (std::vector<std::string>{".h", "B", "a", "a10", "a9", "b"}));
   EXPECT_TRUE(list_folder(dir.path())[1] == dir / "B");
-  EXPECT_THAT(error_of([&] { list_folder(dir / "none"); }), testing::HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { list_folder(dir / "a"); }), testing::HasSubstr("Not a directory"));
+  EXPECT_THAT(message_of([&] { list_folder(dir / "none"); }), ::testing::HasSubstr("No such file"));
+  EXPECT_THAT(message_of([&] { list_folder(dir / "a"); }), ::testing::HasSubstr("Not a directory"));
 }
 
 TEST(MappedFile, ShowsTheBytesAndSharesThem) {
@@ -73,9 +73,9 @@ TEST(MappedFile, ShowsTheBytesAndSharesThem) {
             "hello");
   EXPECT_EQ(copy.path(), dir / "a");
   EXPECT_TRUE(MappedFile(dir / "empty").bytes().empty());
-  EXPECT_THAT(error_of([&] { MappedFile m(dir / "none"); }), testing::HasSubstr("none"));
-  EXPECT_THAT(error_of([&] { MappedFile m(dir.path()); }), testing::HasSubstr("folder"));
-  EXPECT_THAT(error_of([&] { MappedFile m("/dev/null"); }), testing::HasSubstr("regular"));
+  EXPECT_THAT(message_of([&] { MappedFile m(dir / "none"); }), ::testing::HasSubstr("none"));
+  EXPECT_THAT(message_of([&] { MappedFile m(dir.path()); }), ::testing::HasSubstr("folder"));
+  EXPECT_THAT(message_of([&] { MappedFile m("/dev/null"); }), ::testing::HasSubstr("regular"));
 }
 
 TEST(FileSystem, WritesAppendsRenamesRemoves) {
@@ -105,20 +105,22 @@ TEST(FileSystem, SaysWhatIsWrong) {
   TemporaryDirectory dir;
   FileSystem& files = file_system();
   put(dir / "file", "");
-  EXPECT_THAT(error_of([&] { files.create(dir / "no/x"); }), testing::HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { files.create(dir.path()); }), testing::HasSubstr("directory"));
-  EXPECT_THAT(error_of([&] { files.rename(dir / "no", dir / "x"); }),
-              testing::HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { files.make_directories(dir / "file"); }), testing::HasSubstr("file"));
-  EXPECT_NE(error_of([&] { files.make_directories(dir / "file/below"); }), "");
-  EXPECT_THAT(error_of([&] { files.sync_directory(dir / "no"); }),
-              testing::HasSubstr("No such file"));
+  EXPECT_THAT(message_of([&] { files.create(dir / "no/x"); }),
+              ::testing::HasSubstr("No such file"));
+  EXPECT_THAT(message_of([&] { files.create(dir.path()); }), ::testing::HasSubstr("directory"));
+  EXPECT_THAT(message_of([&] { files.rename(dir / "no", dir / "x"); }),
+              ::testing::HasSubstr("No such file"));
+  EXPECT_THAT(message_of([&] { files.make_directories(dir / "file"); }),
+              ::testing::HasSubstr("file"));
+  EXPECT_NE(message_of([&] { files.make_directories(dir / "file/below"); }), "no error");
+  EXPECT_THAT(message_of([&] { files.sync_directory(dir / "no"); }),
+              ::testing::HasSubstr("No such file"));
 }
 
 TEST(FileSystem, FullDiskIsAnError) {
-  const std::string error = error_of([] { file_system().create("/dev/full")->write("x"); });
-  EXPECT_THAT(error, testing::HasSubstr("/dev/full"));
-  EXPECT_THAT(error, testing::HasSubstr("No space left"));
+  const std::string error = message_of([] { file_system().create("/dev/full")->write("x"); });
+  EXPECT_THAT(error, ::testing::HasSubstr("/dev/full"));
+  EXPECT_THAT(error, ::testing::HasSubstr("No space left"));
 }
 
 // A pipe takes 64 kB at once, so a large write returns short again and again.
@@ -161,11 +163,11 @@ TEST(WriteFileAtomically, FollowsLinksAndRefusesDevicesAndFolders) {
   write_file_atomically(dir / "link", "new");
   EXPECT_TRUE(fs::is_symlink(dir / "link"));
   EXPECT_EQ(read_file(dir / "real"), "new");
-  EXPECT_THAT(error_of([&] { write_file_atomically("/dev/null", "x"); }),
-              testing::HasSubstr("regular"));
+  EXPECT_THAT(message_of([&] { write_file_atomically("/dev/null", "x"); }),
+              ::testing::HasSubstr("regular"));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
-  EXPECT_THAT(error_of([&] { write_file_atomically(dir.path(), "x"); }),
-              testing::HasSubstr("folder"));
+  EXPECT_THAT(message_of([&] { write_file_atomically(dir.path(), "x"); }),
+              ::testing::HasSubstr("folder"));
 }
 
 TEST(WriteFileAtomically, AThrowingWriterKeepsTheOldContent) {
@@ -205,7 +207,7 @@ TEST(WriteFileAtomically, AnyFailingCallLeavesOldOrNew) {
       put(dir / "a", "old");
       FailingFileSystem files(fault, n);
       const auto guard = replace_file_system(files);
-      EXPECT_THAT(error_of([&] { write_new(dir / "a"); }), testing::HasSubstr("made up"));
+      EXPECT_THAT(message_of([&] { write_new(dir / "a"); }), ::testing::HasSubstr("made up"));
       EXPECT_EQ(read_file(dir / "a"), n < 6 ? "old" : "new content") << n;
       EXPECT_EQ(files_in(dir.path()), 1u) << n;
     }
@@ -219,7 +221,7 @@ TEST(WriteFileAtomically, AnyPowerCutLeavesOldOrNew) {
       put(dir / "a", "old");
       FailingFileSystem files(Fault::power_cut, n);
       const auto guard = replace_file_system(files);
-      const bool failed = !error_of([&] { write_new(dir / "a"); }).empty();
+      const bool failed = message_of([&] { write_new(dir / "a"); }) != "no error";
       files.settle(lost);
       const std::string content = read_file(dir / "a");
       EXPECT_TRUE(content == "old" || content == "new content") << n << ": " << content;

@@ -59,6 +59,26 @@ TEST_F(Convert, AStateDict) {
   EXPECT_EQ(reader.metadata(), (formats::Metadata{{"format", "pt"}, {"source", "plain.pt"}}));
 }
 
+TEST_F(Convert, ArraysOfNumpy) {
+  const auto npz = [](const char* name) {
+    return (fs::path(GALLOP_TEST_DATA) / "npz" / name).string();
+  };
+  const ProgramResult result = convert(npz("types.npz"));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("out.safetensors: 12 tensors, "));
+  const SafetensorsReader reader(out_);
+  ASSERT_NE(reader.find("f8"), nullptr);
+  EXPECT_EQ(reader.find("f8")->shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(reader.metadata(), (formats::Metadata{{"source", "types.npz"}}));
+  const ProgramResult inspected = run_program({"inspect", npz("types.npz")});
+  EXPECT_EQ(inspected.status, 0) << inspected.err;
+  EXPECT_THAT(inspected.out, HasSubstr("72 elements"));
+
+  fs::remove(out_);
+  expect_refused(npz("types.npz"), {"--ema"}, "holds one set of weights");
+  expect_refused(npz("objects.npz"), {}, "Python objects");
+}
+
 TEST_F(Convert, ATrainingCheckpoint) {
   expect_refused(
       made("training.pt"), {},

@@ -63,7 +63,7 @@ TEST(BackgroundSave, TakesTheStateOfItsStart) {
   files.wait_for_a_save();
   EXPECT_TRUE(before);
   EXPECT_FALSE(saver.poll().has_value());
-  EXPECT_EQ(error_of([&] { saver.start(snapshot, "", [] {}); }),
+  EXPECT_EQ(message_of([&] { saver.start(snapshot, "", [] {}); }),
             "the checkpoint of step 10 is still being written");
   // What training does to the tensors meanwhile is no part of it.
   for (const auto& [name, tensor] : snapshot.model) tensor.zero_();
@@ -124,7 +124,7 @@ TEST(BackgroundSave, WritesTheSameBytes) {
 }
 
 // A disk that is full from the first save on, in both ways of saving.
-class FullDisk : public testing::TestWithParam<const char*> {};
+class FullDisk : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(FullDisk, LeavesTheRunGoingOrStopsItAsTheRecipeSays) {
   const TemporaryDirectory folder;
@@ -137,14 +137,14 @@ TEST_P(FullDisk, LeavesTheRunGoingOrStopsItAsTheRecipeSays) {
     const auto guard = replace_file_system(full);
     auto stopping = overrides;
     stopping.push_back("checkpoint.on_error=stop");
-    EXPECT_NE(error_of([&] { Trainer(recipe_in(folder / "run", stopping)).run(); }), "");
+    EXPECT_NE(message_of([&] { Trainer(recipe_in(folder / "run", stopping)).run(); }), "no error");
   }
   {
     Trainer trainer(recipe_in(folder / "run", overrides));
     EXPECT_EQ(trainer.state().step, 3);
     const auto guard = replace_file_system(full);
     // Training passes steps 5, 10 and 15; the state at the stop cannot be saved, which is an error.
-    EXPECT_THAT(error_of([&] { trainer.run(18); }), HasSubstr("made up"));
+    EXPECT_THAT(message_of([&] { trainer.run(18); }), HasSubstr("made up"));
     EXPECT_EQ(trainer.state().step, 18);
   }
   // The last good state is still there, and there is room again.
@@ -156,7 +156,7 @@ TEST_P(FullDisk, LeavesTheRunGoingOrStopsItAsTheRecipeSays) {
   expect_equal_weights(after.model(), whole.model());
 }
 
-INSTANTIATE_TEST_SUITE_P(InTheBackgroundOrNot, FullDisk, testing::Values("true", "false"));
+INSTANTIATE_TEST_SUITE_P(InTheBackgroundOrNot, FullDisk, ::testing::Values("true", "false"));
 
 }  // namespace
 }  // namespace gallop::training

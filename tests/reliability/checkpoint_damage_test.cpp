@@ -30,7 +30,7 @@ class CheckpointDamage : public ::testing::Test {
   }
 
   void expect_passed_over(const std::string& file, const std::string& how) {
-    const std::string error = error_of([&] { verify_checkpoint(newer_); });
+    const std::string error = message_of([&] { verify_checkpoint(newer_); });
     EXPECT_THAT(error, HasSubstr(file)) << how;
     ::testing::internal::CaptureStderr();
     const auto newest = store_.newest();
@@ -53,7 +53,7 @@ TEST_F(CheckpointDamage, AFlippedByteAnywhere) {
       std::string damaged = content;
       damaged[at] = static_cast<char>(damaged[at] ^ 1);
       put(newer_ / name, damaged);
-      EXPECT_THAT(error_of([&] { verify_checkpoint(newer_); }), HasSubstr(newer_.string()))
+      EXPECT_THAT(message_of([&] { verify_checkpoint(newer_); }), HasSubstr(newer_.string()))
           << name << " with byte " << at << " flipped";
     }
     std::string damaged = content;
@@ -93,13 +93,13 @@ TEST_F(CheckpointDamage, AManifestThatSaysTooLittle) {
   put(newer_ / "manifest.json", "[1]");
   expect_passed_over("manifest.json", "an array");
   put(newer_ / "manifest.json", R"({"format": 2, "files": {}})");
-  EXPECT_THAT(error_of([&] { verify_checkpoint(newer_); }), HasSubstr("format version 2"));
+  EXPECT_THAT(message_of([&] { verify_checkpoint(newer_); }), HasSubstr("format version 2"));
 }
 
 TEST_F(CheckpointDamage, OfAllIsAnErrorAndNoFreshStart) {
   fs::resize_file(newer_ / "model.safetensors", 5);
   fs::remove(run_ / "checkpoints" / "step-00000010" / "state.json");
-  EXPECT_THAT(error_of([&] { store_.newest(); }), HasSubstr("none of the 2 checkpoints"));
+  EXPECT_THAT(message_of([&] { store_.newest(); }), HasSubstr("none of the 2 checkpoints"));
 }
 
 // After a resume from step 10 the run reaches the damaged step again.

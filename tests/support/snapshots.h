@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "gallop/training/checkpoint.h"
-#include "tests/support/error_of.h"
+#include "tests/support/errors.h"
 
 namespace gallop::training {
 
@@ -26,6 +26,6 @@ std::vector<std::string> names_in(const fs::path& folder);
 /// Writes a file as a person would, not through the project's file system.
 void put(const fs::path& path, std::string_view content);
 
-using test::error_of;
+using ::gallop::testing::message_of;
 
 }  // namespace gallop::training

@@ -2,22 +2,21 @@
 
 #include <zlib.h>
 
-#include <bit>
 #include <set>
 #include <string>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/base/json.h"
+#include "gallop/formats/npy.h"
 
-// npy: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0.
-// zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT; every entry is written as
+// https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT; every entry is written as
 // zip64, so that there is one case instead of two.
 
 namespace gallop::formats {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "arrays are written as they lie");
-
+constexpr std::string_view suffix = ".npy";
 constexpr uint16_t version_zip64 = 45;
 constexpr uint16_t first_day = 1 << 5 | 1;  // 1 January 1980: the same arrays give the same file
 constexpr uint32_t see_zip64 = 0xffffffff;
@@ -42,51 +41,6 @@ class Record {
   std::string bytes_;
 };
 
-const char* numpy_type(const TensorView& array) {
-  switch (array.dtype) {
-    case DType::BOOL:
-      return "|b1";
-    case DType::U8:
-      return "|u1";
-    case DType::I8:
-      return "|i1";
-    case DType::I16:
-      return "<i2";
-    case DType::U16:
-      return "<u2";
-    case DType::F16:
-      return "<f2";
-    case DType::I32:
-      return "<i4";
-    case DType::U32:
-      return "<u4";
-    case DType::F32:
-      return "<f4";
-    case DType::F64:
-      return "<f8";
-    case DType::I64:
-      return "<i8";
-    case DType::U64:
-      return "<u8";
-    case DType::BF16:
-      break;
-  }
-  fail("array '", array.name, "' is BF16, which numpy does not have: convert it to F32 first");
-}
-
-/// What stands before the elements of an .npy file: 64 bytes or a multiple.
-std::string npy_header(const TensorView& array) {
-  std::string shape;
-  for (const int64_t n : array.shape) shape += std::to_string(n) + ", ";
-  if (array.shape.size() > 1) shape.resize(shape.size() - 2);
-  std::string text = "{'descr': '" + std::string(numpy_type(array)) +
-                     "', 'fortran_order': False, 'shape': (" + shape + "), }";
-  constexpr size_t before = 10;
-  text.resize((before + text.size() + 1 + 63) / 64 * 64 - before - 1, ' ');
-  text += '\n';
-  return Record().text("\x93NUMPY").u16(1).u16(text.size()).text(text).bytes();
-}
-
 uint32_t checksum(std::string_view header, std::span<const std::byte> data) {
   uLong crc = crc32_z(0, reinterpret_cast<const Bytef*>(header.data()), header.size());
   if (!data.empty()) crc = crc32_z(crc, reinterpret_cast<const Bytef*>(data.data()), data.size());
@@ -94,16 +48,37 @@ uint32_t checksum(std::string_view header, std::span<const std::byte> data) {
 }
 
 void check(const TensorView& array) {
-  size_t size = size_of(array.dtype);
-  bool fits = !array.name.empty() && array.name.size() < 1024;
-  for (const int64_t n : array.shape)
-    fits = fits && n >= 0 && !__builtin_mul_overflow(size, static_cast<size_t>(n), &size);
-  require(fits && size == array.data.size(), "cannot write array '", array.name, "': shape ",
-          shape_text(array.shape), " of ", name_of(array.dtype), " does not fit its ",
-          array.data.size(), " bytes of data");
+  const bool named = !array.name.empty() && array.name.size() < 1024;
+  require(named && byte_size(array.shape, array.dtype) == array.data.size(), "cannot write array '",
+          array.name, "': shape ", shape_text(array.shape), " of ", name_of(array.dtype),
+          " does not fit its ", array.data.size(), " bytes of data");
 }
 
 }  // namespace
+
+NpzReader::NpzReader(const fs::path& path) : file_(path) {
+  read(file_->bytes(), "'" + path.string() + "'");
+}
+
+NpzReader::NpzReader(std::span<const std::byte> bytes, const std::string& what) {
+  read(bytes, what);
+}
+
+void NpzReader::read(std::span<const std::byte> bytes, const std::string& what) {
+  const ZipArchive archive(bytes, what);
+  for (const ZipEntry& entry : archive.entries()) {
+    const std::string_view name = entry.name;
+    const std::string where = what + ", " + Json(entry.name.substr(0, 80)).dump() + ": ";
+    require(name.ends_with(suffix) && name.size() > suffix.size(), where,
+            "only NAME.npy belongs into an .npz file");
+    const std::span<const std::byte> file = archive.checked(entry);
+    try {
+      tensors_.push_back(read_npy(entry.name.substr(0, name.size() - suffix.size()), file));
+    } catch (const Error& error) {
+      fail(where, error.what());
+    }
+  }
+}
 
 void write_npz(const fs::path& path, const std::vector<TensorView>& arrays) {
   std::set<std::string_view> names;
@@ -120,7 +95,7 @@ void write_npz(const fs::path& path, const std::vector<TensorView>& arrays) {
     };
     Record directory;
     for (const TensorView& array : arrays) {
-      const std::string name = array.name + ".npy";
+      const std::string name = array.name + std::string(suffix);
       const std::string header = npy_header(array);
       const uint32_t crc = checksum(header, array.data);
       const uint64_t size = header.size() + array.data.size(), offset = position;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
 #include <unordered_set>
 
 #include "gallop/base/error.h"
@@ -45,21 +44,6 @@ std::optional<DType> type_named(std::string_view name) {
   for (size_t i = 0; i < types.size(); ++i)
     if (types[i].name == name) return static_cast<DType>(i);
   return std::nullopt;
-}
-
-/// Bytes of a tensor; nothing if a dimension is negative or the product of the dimensions that are
-/// not 0 overflows (so that strides never do).
-std::optional<uint64_t> byte_size(const std::vector<int64_t>& shape, DType dtype) {
-  int64_t product = static_cast<int64_t>(size_of(dtype));
-  bool empty = false;
-  for (const int64_t n : shape) {
-    if (n < 0) return std::nullopt;
-    if (n == 0)
-      empty = true;
-    else if (__builtin_mul_overflow(product, n, &product))
-      return std::nullopt;
-  }
-  return empty ? 0 : static_cast<uint64_t>(product);
 }
 
 /// A name for messages: a hostile one may be long or hold control characters.
@@ -128,6 +112,19 @@ bool is_utf8(const std::string& s) {
 }
 
 }  // namespace
+
+std::optional<uint64_t> byte_size(const std::vector<int64_t>& shape, DType dtype) {
+  int64_t product = static_cast<int64_t>(size_of(dtype));
+  bool empty = false;
+  for (const int64_t n : shape) {
+    if (n < 0) return std::nullopt;
+    if (n == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(product, n, &product))
+      return std::nullopt;
+  }
+  return empty ? 0 : static_cast<uint64_t>(product);
+}
 
 size_t size_of(DType dtype) { return types[static_cast<size_t>(dtype)].size; }
 std::string_view name_of(DType dtype) { return types[static_cast<size_t>(dtype)].name; }

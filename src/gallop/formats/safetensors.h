@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ namespace gallop::formats {
 enum class DType { BOOL, U8, I8, I16, U16, F16, BF16, I32, U32, F32, F64, I64, U64 };
 size_t size_of(DType dtype);
 std::string_view name_of(DType dtype);
+/// Bytes of a tensor; nothing if a dimension is negative or the product of the dimensions that are
+/// not 0 overflows (so that strides never do).
+std::optional<uint64_t> byte_size(const std::vector<int64_t>& shape, DType dtype);
 
 /// One tensor of a file; `data` points into the memory map.
 struct TensorView {

@@ -160,7 +160,8 @@ Located read_entry(Bytes bytes, uint64_t files_end, Cursor& directory) {
     read_zip64(directory.take(extra_size), size, stored, offset);
     directory.take(comment_size);
     require((flags & encrypted) == 0, "it is encrypted");
-    require(method == 0, "it is compressed (method ", method, "); only stored files are read");
+    require(method == 0, "it is compressed (method ", method, "); only stored files are read",
+            method == 8 ? " (of numpy: those of savez, not of savez_compressed)" : "");
     require(size == stored, "its size is ", size, " and ", stored);
     file.begin = offset;
     const uint64_t begin = data_begin(bytes.first(files_end), offset, file.entry.name);
