@@ -1,9 +1,12 @@
-// gallop convert: weights of PyTorch and arrays of numpy to safetensors, and safetensors to shards.
+// gallop convert: weights of PyTorch and arrays of numpy to safetensors, safetensors to shards, and
+// dense weights to those of a sparse model.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +16,12 @@
 #include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
 #include "gallop/formats/torch_file.h"
+#include "gallop/models/upcycle.h"
+#include "gallop/models/weights.h"
+#include "gallop/nn/tensor_io.h"
+#include "gallop/options.h"
+#include "gallop/recipe_model.h"
+#include "gallop/training/recipe.h"
 
 namespace gallop {
 namespace {
@@ -20,8 +29,10 @@ namespace {
 using formats::TorchFile;
 
 struct ConvertArguments {
-  std::string in, out, key;
-  bool ema = false;
+  std::string in, out, key, upcycle;
+  std::vector<std::string> overrides;
+  double router_noise = 0.1;
+  bool ema = false, noise_given = false;
   uint64_t shard_size = std::numeric_limits<uint64_t>::max();
 };
 
@@ -62,28 +73,74 @@ void write(const ConvertArguments& arguments, const std::vector<formats::TensorV
               key.empty() ? "" : (" of '" + key + "'").c_str(), human_bytes(bytes).c_str());
 }
 
+// What is read of a file that may be of several formats; lives as long as its tensors are used.
+class Source {
+ public:
+  explicit Source(const ConvertArguments& arguments) {
+    const fs::path path = arguments.in;
+    const bool is_npz = path.extension() == ".npz";
+    require(!(is_npz || is_safetensors(path)) || (!arguments.ema && arguments.key.empty()), "'",
+            arguments.in, "' holds one set of weights: --key and --ema are for files of PyTorch");
+    if (is_npz) {
+      tensors = npz_.emplace(path).tensors();
+      metadata["source"] = path.filename().string();
+    } else if (is_safetensors(path)) {
+      tensors = weights_.emplace(path).tensors();
+      metadata = weights_->metadata();
+    } else {
+      key = choose_key(torch_.emplace(path), arguments);
+      tensors = torch_->tensors(key);
+      // What loaders of Hugging Face ask for, and what `gallop inspect` shows.
+      metadata = {{"format", "pt"}, {"source", path.filename().string()}};
+      if (key == "model" || key == "ema") metadata["role"] = key;
+    }
+  }
+
+  std::vector<formats::TensorView> tensors;
+  formats::Metadata metadata;
+  std::string key;  ///< of a PyTorch file
+
+ private:
+  std::optional<formats::NpzReader> npz_;
+  std::optional<formats::WeightsReader> weights_;
+  std::optional<TorchFile> torch_;
+};
+
+void print_upcycled(const models::Upcycled& upcycled) {
+  for (const models::UpcycledLayer& layer : upcycled.layers) {
+    std::printf("%s: %lld copies of %lld parts, scores start near %.4g", layer.name.c_str(),
+                static_cast<long long>(layer.copies), static_cast<long long>(layer.parts),
+                layer.constant);
+    if (layer.out_scale != 1) std::printf(", last layer times %.4g", layer.out_scale);
+    std::printf("\n");
+  }
+  for (const std::string& name : upcycled.fresh) std::printf("first values: %s\n", name.c_str());
+}
+
+void upcycle(const ConvertArguments& arguments, const Source& source) {
+  training::Recipe recipe = training::load_recipe(arguments.upcycle, arguments.overrides);
+  const auto model = make_model(recipe);
+  model->materialize(static_cast<uint64_t>(recipe.seed), {}, /*gradients=*/false);
+  std::map<std::string, at::Tensor> dense;
+  for (const auto& view : source.tensors) dense[view.name] = nn::to_tensor(view);
+  print_upcycled(models::upcycle(*model, std::move(dense), arguments.router_noise));
+  std::vector<formats::TensorView> made;
+  const auto tensors = models::named_tensors(*model);
+  for (const auto& [name, tensor] : tensors) made.push_back(nn::view_of(name, tensor));
+  write(arguments, made,
+        {{"format", "pt"},
+         {"source", fs::path(arguments.in).filename().string()},
+         {"upcycled", "with " + fs::path(arguments.upcycle).filename().string()}},
+        source.key);
+}
+
 void convert(const ConvertArguments& arguments) {
   require(!arguments.ema || arguments.key.empty(), "--ema is --key ema: give one of the two");
-  const bool is_npz = fs::path(arguments.in).extension() == ".npz";
-  if (is_npz || is_safetensors(arguments.in)) {
-    require(!arguments.ema && arguments.key.empty(), "'", arguments.in,
-            "' holds one set of weights: --key and --ema are for files of PyTorch");
-  }
-  if (is_npz) {
-    return write(arguments, formats::NpzReader(fs::path(arguments.in)).tensors(),
-                 {{"source", fs::path(arguments.in).filename().string()}}, "");
-  }
-  if (is_safetensors(arguments.in)) {
-    const formats::WeightsReader reader(arguments.in);
-    return write(arguments, reader.tensors(), reader.metadata(), "");
-  }
-  TorchFile file{fs::path(arguments.in)};
-  const std::string key = choose_key(file, arguments);
-  // What loaders of Hugging Face ask for, and what `gallop inspect` shows.
-  formats::Metadata metadata{{"format", "pt"},
-                             {"source", fs::path(arguments.in).filename().string()}};
-  if (key == "model" || key == "ema") metadata["role"] = key;
-  write(arguments, file.tensors(key), metadata, key);
+  require(!arguments.upcycle.empty() || (arguments.overrides.empty() && !arguments.noise_given),
+          "--set and --router-noise belong to --upcycle RECIPE");
+  const Source source(arguments);
+  if (!arguments.upcycle.empty()) return upcycle(arguments, source);
+  write(arguments, source.tensors, source.metadata, source.key);
 }
 
 const Command registered{[](CLI::App& app) {
@@ -91,7 +148,7 @@ const Command registered{[](CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "convert",
       "turn a PyTorch checkpoint or arrays of numpy into safetensors, without executing anything "
-      "in them, or split safetensors into shards");
+      "in them, split safetensors into shards, or make a sparse model from a dense one");
   command
       ->add_option("in", arguments->in,
                    "file of torch.save (.pt, .pth), of numpy.savez (.npz), or safetensors: a file, "
@@ -105,7 +162,19 @@ const Command registered{[](CLI::App& app) {
       ->add_option("--shard-size", arguments->shard_size,
                    "write files of at most this size, for example 5GB, and their index")
       ->transform(CLI::AsSizeValue(true));
-  command->callback([arguments] { convert(*arguments); });
+  command->add_option("--upcycle", arguments->upcycle,
+                      "make the sparse model of this recipe from dense weights: its experts are "
+                      "copies of the MLPs, or parts of them where they are narrower");
+  const CLI::Option* noise =
+      command
+          ->add_option("--router-noise", arguments->router_noise,
+                       "with --upcycle: how far the first scores spread about their constant")
+          ->capture_default_str();
+  add_overrides(*command, arguments->overrides);
+  command->callback([arguments, noise] {
+    arguments->noise_given = noise->count() > 0;
+    convert(*arguments);
+  });
 }};
 
 }  // namespace

@@ -1,7 +1,6 @@
 // gallop forward: one forward (and backward) from files to a file, and against expected values.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,13 +8,11 @@
 
 #include "gallop/base/error.h"
 #include "gallop/command.h"
-#include "gallop/config/describe.h"
-#include "gallop/config/registry.h"
 #include "gallop/inspection/comparison.h"
 #include "gallop/inspection/forward.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/options.h"
-#include "gallop/tasks/task.h"
+#include "gallop/recipe_model.h"
 #include "gallop/training/recipe.h"
 
 namespace gallop {
@@ -28,30 +25,6 @@ struct ForwardCommand {
   bool check = false;
   std::optional<double> rtol, atol;
 };
-
-// The sizes that [model] states itself; none unless it states all, and then the data are asked.
-std::optional<data::DatasetInfo> stated_sizes(config::Component& model) {
-  std::map<std::string, int64_t> stated;
-  for (const config::FieldInfo& field : config::describe(model.settings())) {
-    if (field.type == "integer" && !field.value.empty()) {
-      stated[field.key] = std::stoll(field.value);
-    }
-  }
-  for (const char* key : {"channels", "image", "classes"}) {
-    if (!stated.contains(key)) return std::nullopt;
-  }
-  return data::DatasetInfo{.channels = stated["channels"],
-                           .height = stated["image"],
-                           .width = stated["image"],
-                           .classes = stated["classes"]};
-}
-
-std::unique_ptr<models::Model> make_model(training::Recipe& recipe) {
-  const auto task = config::make<tasks::Task>(
-      recipe.task,
-      {.data = recipe.data, .model = recipe.model, .info = stated_sizes(recipe.model)});
-  return task->make_model();
-}
 
 void forward(const ForwardCommand& command) {
   require(!command.outputs.empty() || command.check,

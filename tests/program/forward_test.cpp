@@ -181,5 +181,61 @@ TEST_F(ForwardCommand, ADamagedFileIsOneError) {
   EXPECT_THAT(result.err, HasSubstr("bad"));
 }
 
+// From dense weights to a sparse model that gives the reference numbers of the dense one.
+TEST_F(ForwardCommand, ADenseModelUpcycledToAllOfItsParts) {
+  const std::string sizes = R"(
+task = { kind = "image-generation", objective = "flow" }
+[model]
+kind = "dit"
+image = 28
+channels = 1
+classes = 10
+depth = 2
+width = 16
+heads = 2
+patch = 4
+)";
+  write_file_atomically(folder / "sparse.toml",
+                        sizes + "mlp = { kind = \"moe\", selection = \"token\" }\n");
+  const formats::SafetensorsReader reader(fixture("dit/dit_p4_28x28"));
+  std::vector<formats::TensorView> weights, others;
+  for (formats::TensorView tensor : reader.tensors()) {
+    if (tensor.name.starts_with("weight.")) {
+      tensor.name.erase(0, std::string("weight.").size());
+      weights.push_back(tensor);
+    } else if (tensor.name.starts_with("in.") || tensor.name == "out.output") {
+      others.push_back(tensor);
+    }
+  }
+  formats::write_safetensors(folder / "dense.safetensors", weights);
+  formats::write_safetensors(folder / "case.safetensors", others);
+
+  const std::vector<std::string> convert = {"convert", path("dense.safetensors"),
+                                            path("sparse.safetensors"), "--upcycle",
+                                            path("sparse.toml")};
+  auto args = convert;
+  args.insert(args.end(), {"--set", "model.mlp.setting=4-in-4", "--router-noise", "0"});
+  const ProgramResult made = run_program(args);
+  ASSERT_EQ(made.status, 0) << made.err;
+  EXPECT_THAT(made.out, HasSubstr("blocks.1.moe: 1 copies of 4 parts, scores start near 1\n"));
+  EXPECT_THAT(made.out, HasSubstr("first values: blocks.0.moe.router.hidden.weight"));
+  const ProgramResult result =
+      forward("sparse.toml", path("sparse.safetensors"),
+              {"--set", "model.mlp.setting=4-in-4", "--inputs", path("case.safetensors"), "--check",
+               "--rtol", "1e-4", "--atol", "1e-4"});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("1 of 1 agree"));
+
+  args = convert;
+  args.insert(args.end(), {"--set", "model.mlp.setting=2-in-5"});
+  const ProgramResult refused = run_program(args);
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, HasSubstr("no whole copies"));
+  const ProgramResult alone =
+      run_program({"convert", path("dense.safetensors"), path("x.safetensors"), "--set", "a=1"});
+  EXPECT_EQ(alone.status, 2);
+  EXPECT_THAT(alone.err, HasSubstr("belong to --upcycle"));
+}
+
 }  // namespace
 }  // namespace gallop::test

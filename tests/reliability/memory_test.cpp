@@ -24,7 +24,7 @@ constexpr uint64_t MiB = uint64_t{1} << 20;
 constexpr uint64_t slack = 64 * MiB;
 
 // ctest runs each of these in a process of its own, where the peak is that of the test.
-class Memory : public testing::Test {
+class Memory : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     // Blocks of a megabyte go back when they are freed, so that what is asked for is measured and

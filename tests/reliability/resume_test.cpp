@@ -15,7 +15,7 @@ namespace {
 using test::TemporaryDirectory;
 
 // A parameter is overrides, with a semicolon between two.
-class ExactResume : public testing::TestWithParam<std::string> {};
+class ExactResume : public ::testing::TestWithParam<std::string> {};
 
 // Stopped and started again after every one of 20 steps, some in the middle of a log interval, an
 // epoch or an evaluation interval, a run goes on as if nothing had happened: the log and the
@@ -47,7 +47,7 @@ std::string moe(const std::string& parts) {
 
 INSTANTIATE_TEST_SUITE_P(
     Families, ExactResume,
-    testing::Values(
+    ::testing::Values(
         "model.mlp.selection=race", "model.mlp.selection=bl", "model.mlp.selection=be",
         "model.mlp.selection=le", "model.mlp.selection=token", "model.mlp.selection=expert",
         "model.mlp={kind=\"dense\"}", "model.mlp={kind=\"soft_moe\"}",

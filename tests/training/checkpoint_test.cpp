@@ -80,19 +80,19 @@ TEST(FindWeights, InARunACheckpointOrAFile) {
 
 TEST(FindWeights, SaysWhatIsMissingOrDamaged) {
   TemporaryDirectory run;
-  EXPECT_THAT(error_of([&] { find_weights(run / "nowhere"); }), HasSubstr("does not exist"));
-  EXPECT_THAT(error_of([&] { find_weights(run.path()); }), HasSubstr("holds no checkpoint"));
+  EXPECT_THAT(message_of([&] { find_weights(run / "nowhere"); }), HasSubstr("does not exist"));
+  EXPECT_THAT(message_of([&] { find_weights(run.path()); }), HasSubstr("holds no checkpoint"));
   EXPECT_EQ(find_recipe(run.path()), "");
   const fs::path path = CheckpointStore(run.path(), {}).save(snapshot_of(10), "");
   fs::resize_file(path / "optimizer.safetensors", 10);
-  EXPECT_THAT(error_of([&] { find_weights(path); }), HasSubstr("optimizer.safetensors"));
+  EXPECT_THAT(message_of([&] { find_weights(path); }), HasSubstr("optimizer.safetensors"));
 }
 
 TEST(Checkpoint, AFileInTheWayIsNamed) {
   TemporaryDirectory run;
   put(run / "checkpoints", "not a folder");
   CheckpointStore store(run.path(), {});
-  EXPECT_THAT(error_of([&] { store.save(snapshot_of(20), ""); }),
+  EXPECT_THAT(message_of([&] { store.save(snapshot_of(20), ""); }),
               AllOf(HasSubstr("step 20"), HasSubstr("checkpoints"), HasSubstr("Not a directory")));
   EXPECT_EQ(read_file(run / "checkpoints"), "not a folder");
 }
@@ -102,7 +102,7 @@ TEST(Checkpoint, AReadOnlyRunDirectoryIsNamed) {
   CheckpointStore store(run.path(), {});
   const auto save = [&](const fs::path& read_only, int64_t step) {
     const test::ReadOnlyFolder guard(read_only);
-    return error_of([&] { store.save(snapshot_of(step), ""); });
+    return message_of([&] { store.save(snapshot_of(step), ""); });
   };
   EXPECT_THAT(save(run.path(), 10), AllOf(HasSubstr("step 10"), HasSubstr("checkpoints"),
                                           HasSubstr("Permission denied")));

@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 
 constexpr int64_t batches = 8;
 
-class Dial : public testing::TestWithParam<const char*> {
+class Dial : public ::testing::TestWithParam<const char*> {
  protected:
   Dial() {
     Trainer(recipe_in(folder_ / "run", {std::string("model.mlp.selection=") + GetParam()})).run();
@@ -56,7 +56,7 @@ TEST_P(Dial, KeepsWhatIsAskedFor) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Selections, Dial, testing::Values("race", "bl", "be"));
+INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be"));
 
 using RaceDial = Dial;
 
@@ -93,25 +93,25 @@ TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
   for (const auto& [name, threshold] : settings[1].thresholds) {
     EXPECT_TRUE(loaded.thresholds.at(name).equal(threshold)) << name;
   }
-  EXPECT_THAT(error_of([&] { load_dial(file, 2, run_.metadata); }),
+  EXPECT_THAT(message_of([&] { load_dial(file, 2, run_.metadata); }),
               AllOf(HasSubstr("no setting for 2"), HasSubstr("0.5 and 1.5")));
   auto other = run_.metadata;
   other["step"] = "11";
-  EXPECT_THAT(error_of([&] { load_dial(file, 1.5, other); }),
+  EXPECT_THAT(message_of([&] { load_dial(file, 1.5, other); }),
               AllOf(HasSubstr("measured on other weights"), HasSubstr("step '12'")));
 
   const Restored wider = [&] {
     Trainer(recipe_in(folder_ / "dense", {"model.mlp={kind=\"dense\"}"})).run();
     return restore(folder_ / "dense");
   }();
-  EXPECT_THAT(error_of([&] { turn_dial(*wider.model, loaded); }),
+  EXPECT_THAT(message_of([&] { turn_dial(*wider.model, loaded); }),
               HasSubstr("blocks.0.moe.router.threshold"));
   EXPECT_TRUE(measure_dial(*wider.task, *wider.model, {1}, 1).empty());
-  EXPECT_THAT(error_of([&] { measure_dial(*run_.task, *run_.model, {4.5}, 1); }),
+  EXPECT_THAT(message_of([&] { measure_dial(*run_.task, *run_.model, {4.5}, 1); }),
               HasSubstr("at most the 4"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Race, RaceDial, testing::Values("race"));
+INSTANTIATE_TEST_SUITE_P(Race, RaceDial, ::testing::Values("race"));
 
 }  // namespace
 }  // namespace gallop::training

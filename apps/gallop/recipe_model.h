@@ -1,0 +1,14 @@
+#pragma once
+
+#include <memory>
+
+#include "gallop/models/model.h"
+#include "gallop/training/recipe.h"
+
+namespace gallop {
+
+/// The model of a recipe, not allocated yet. Its sizes are those that [model] states (channels,
+/// image, classes); where it does not state all, the data are asked.
+std::unique_ptr<models::Model> make_model(training::Recipe& recipe);
+
+}  // namespace gallop
