@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <benchmark/benchmark.h>
 
+#include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"
 
 namespace gallop::testing {
@@ -48,6 +49,14 @@ at::Tensor onednn_linear(const Tensors& in) {
                  c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
 
+// The threshold of one race: a quarter of all scores is kept. By the clock, since threads share it.
+void select(benchmark::State& state, int64_t scores, ops::TopK (*op)(const at::Tensor&, int64_t)) {
+  const at::Tensor key = random("scores", {1, scores});
+  for (auto _ : state) benchmark::DoNotOptimize(op(key, scores / 4));
+  state.counters["byte_per_cpu_s"] = benchmark::Counter(
+      static_cast<double>(scores) * sizeof(float), benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void add(const OperatorCase& c, const std::string& kind, const Op& op, bool backward = true) {
   const auto name = [&](const char* pass) { return c.name + "/" + pass + "/" + kind; };
   benchmark::RegisterBenchmark(name("forward").c_str(), forward, c, op)
@@ -66,6 +75,16 @@ const bool registered = [] {
       add(c, "kernel", c.op);
       add(c, "reference", c.reference);
       if (c.name.starts_with("linear ")) add(c, "onednn", onednn_linear, /*backward=*/false);
+    }
+  }
+  for (const auto& [kind, op] :
+       {std::pair{"kernel", &ops::topk_mask}, std::pair{"reference", &ops::topk_mask_reference}}) {
+    for (const int64_t scores : {524'288, 4'194'304}) {
+      const std::string name = "topk " + std::to_string(scores) + "/forward/" + kind;
+      benchmark::RegisterBenchmark(name.c_str(), select, scores, op)
+          ->Unit(benchmark::kMicrosecond)
+          ->MeasureProcessCPUTime()
+          ->UseRealTime();
     }
   }
   return true;

@@ -283,5 +283,17 @@ TEST(RaceDit, CountsWithoutTheRouter) {
   EXPECT_NEAR(billions("8-in-128", 128), 0.977, 0.0005);
 }
 
+// Fewer experts cost less also where the recipe uses all of them; shared ones always cost all.
+TEST(MultiplyAdds, FollowTheExpertsThatTokensChoose) {
+  const auto model = testing::make<Model>(
+      "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\n"
+      "mlp = { kind = \"moe\", setting = \"4-in-4\", hidden = 16, expert = { kind = \"shared\" } }",
+      {.channels = 1, .height = 4, .width = 4, .classes = 3});
+  constexpr double blocks = 2, tokens = 4, expert = 2 * 8 * 16;
+  EXPECT_EQ(multiply_adds_with(*model, 1) - multiply_adds_with(*model, 0.25),
+            blocks * tokens * 3 * expert);
+  EXPECT_EQ(multiply_adds_with(*model, 1), count(*model).multiply_adds);
+}
+
 }  // namespace
 }  // namespace gallop::models

@@ -111,6 +111,21 @@ TEST(SparseDit, EveryRouterAndExpertKindTrains) {
   }
 }
 
+// Switch-DiT as a recipe: the prior reaches the gates of all blocks through all noise levels.
+TEST(SparseDit, SwitchDit) {
+  Dit model("block_routing = { kind = \"timestep_mask\", prior = 1 }");
+  model.expect_trainable(".routing.gate.");
+  ASSERT_EQ(model.routing.size(), 2U);
+  EXPECT_EQ(model.routing[1].extra("probabilities").sizes(), at::IntArrayRef({1000, 3}));
+  const auto totals = sparse::total_losses(model.routing, {});
+  ASSERT_EQ(totals.size(), 1U);
+  EXPECT_EQ(totals[0].kind, "diffusion_prior");
+  const double value = totals[0].value.item<double>();
+  EXPECT_GT(value, 0);
+  EXPECT_LT(value, 0.7);
+  model.expect_samples_apart();
+}
+
 // ProMoE as a recipe: samples without a label go to their own expert, and everybody to the shared.
 TEST(SparseDit, ProMoe) {
   Dit model(R"(

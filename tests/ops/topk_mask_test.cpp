@@ -1,6 +1,8 @@
 #include "gallop/ops/topk_mask.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -75,6 +77,39 @@ TEST(TopKMask, BothFormsAgreeOnRandomRowsWithTies) {
       EXPECT_TRUE(fused.mask_RN.sum(1).eq(K).all().item<bool>()) << K;
     }
   }
+}
+
+// Long rows are selected by the digits of their scores.
+TEST(TopKMask, BothFormsAgreeOnLongRows) {
+  const int64_t N = 70001;
+  at::Tensor special = random_normal({1, N}, "special");
+  special.narrow(1, 10, 500).fill_(kNaN);
+  special.narrow(1, 20000, 300).fill_(kInfinity);
+  special.narrow(1, 30000, 300).fill_(-kInfinity);
+  special.narrow(1, 40000, 2000).fill_(0.0F);
+  special.narrow(1, 41000, 500).fill_(-0.0F);
+  for (const at::Tensor& key :
+       {random_normal({2, N}, "plain"), random_normal({1, N}, "ties").mul(4).round().div(4),
+        random_normal({1, N}, "close").mul(1e-6).add(1), random_normal({1, N}, "tiny").mul(1e-40),
+        at::full({1, N}, 0.25), special}) {
+    for (const int64_t K : {int64_t{1}, int64_t{300}, N / 8, N / 2, N - 100, N - 1, N}) {
+      const TopK fused = topk_mask(key, K), reference = topk_mask_reference(key, K);
+      EXPECT_TRUE(fused.mask_RN.equal(reference.mask_RN)) << K;
+      EXPECT_TRUE(fused.last_R.equal(reference.last_R)) << K;
+    }
+  }
+}
+
+TEST(TopKMask, DoesNotDependOnTheNumberOfThreads) {
+  const at::Tensor key = random_normal({1, 200000}, "threads").mul(8).round();
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const TopK one = topk_mask(key, 50000);
+  at::set_num_threads(3);
+  const TopK three = topk_mask(key, 50000);
+  at::set_num_threads(before);
+  EXPECT_TRUE(one.mask_RN.equal(three.mask_RN));
+  EXPECT_TRUE(one.last_R.equal(three.last_R));
 }
 
 }  // namespace

@@ -182,6 +182,14 @@ TEST(Trainer, NamesTheFirstGradientThatIsNotFinite) {
   EXPECT_FALSE(std::filesystem::exists(folder / "run/nonfinite"));
 }
 
+TEST(Trainer, CheckedScoresNameStepAndLayer) {
+  const TemporaryDirectory folder;
+  Trainer trainer(recipe_in(
+      folder / "run", {"data.source.count=6", "data.source.poisoned=[2]", "train.check=true"}));
+  EXPECT_THAT(run_error(trainer),
+              AllOf(HasSubstr("step 1, blocks.0.moe: "), HasSubstr("scores are NaN or infinite")));
+}
+
 TEST(Trainer, SkipsSpikesByTheStatisticsOfACheckpoint) {
   const TemporaryDirectory folder;
   constexpr auto length = static_cast<int64_t>(SpikeWindow::length);

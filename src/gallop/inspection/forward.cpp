@@ -179,9 +179,9 @@ NamedTensors run_forward(models::Model& model, const ForwardCase& forward_case,
   const at::Tensor output = model.forward(in.x, {.training = options.training,
                                                  .timestep_B = in.t,
                                                  .label_B = in.y,
-                                                 .check = true,
                                                  .routing = &routing,
                                                  .taps = options.blocks ? &taps : nullptr});
+  sparse::require_finite_scores(routing);
   NamedTensors results = {{"output", output}};
   results.insert(results.end(), taps.tensors.begin(), taps.tensors.end());
   const NamedTensors losses = losses_of(model, in, output, routing, options.training);

@@ -15,7 +15,7 @@ bool is_weight_matrix(const nn::Parameter& parameter) {
 }
 
 // Multiply-adds of one sample; `auxiliary` counts the heads that only training uses, `factor`
-// multiplies what an average token uses of the experts.
+// multiplies what an average token uses of the experts that it chooses from.
 double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
   double sum = static_cast<double>(model.attention_multiply_adds());
   for (const nn::Parameter* parameter : model.parameters()) {
@@ -24,7 +24,7 @@ double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
     if (!parameter->trainable() || !is_weight_matrix(*parameter) || table) continue;
     if (attributes.auxiliary && !auxiliary) continue;
     const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
-    const double share = attributes.active < 1 ? attributes.active * factor : 1.0;
+    const double share = attributes.routed ? attributes.active * factor : attributes.active;
     sum += uses * share * static_cast<double>(parameter->numel());
   }
   return sum;

@@ -32,9 +32,9 @@ struct ForwardContext {
   at::Tensor label_B;     ///< int64; undefined for unconditional models
   NoiseKey noise;         ///< of this forward; `sample` is that of row 0, row b has sample + b
   at::Tensor time_embedding_BD;  ///< what a model made of timestep_B; undefined in others
+  at::Tensor time_table_TD;      ///< the same of all noise levels; undefined unless a block asked
   at::Tensor unconditional_B;    ///< bool, rows with the null label; undefined without one
   at::Tensor modality_BL;        ///< int64, 0: tokens that may skip blocks; undefined: all may
-  bool check = false;            ///< refuse non-finite scores with the layer's name
   std::vector<sparse::RoutingRecord>* routing = nullptr;  ///< null: nobody asked
   Taps* taps = nullptr;                                   ///< null: nobody asked
 };

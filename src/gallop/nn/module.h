@@ -41,6 +41,7 @@ struct Attributes {
   bool auxiliary = false;   ///< used in training only, thrown away at inference (PLR head)
   bool per_sample = false;  ///< applied once a sample instead of once a token (adaLN, embedders)
   double active = 1;        ///< share of its elements that an average token uses (k/E for experts)
+  bool routed = false;      ///< of experts that tokens choose from: used more if they choose more
 };
 
 /// One named tensor of a model: declared with name, shape and init before anything is allocated, so

@@ -7,11 +7,15 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/ops/select.h"
+#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
@@ -22,13 +26,104 @@ void check(const at::Tensor& key_RN, int64_t K) {
   require(K >= 0 && K <= key_RN.size(1), "topk_mask: K = ", K, " of ", key_RN.size(1), " columns");
 }
 
+// The largest scores of one row by radix selection: digits of 12, 12 and 8 bits, most significant
+// first, so that the time is linear whatever the scores. Keys of a digit above that of the K-th are
+// in, those below are out, and those that share it go on to the next digit.
+class RowSelection {
+ public:
+  RowSelection(const float* score, int64_t N, bool* mask)
+      : score_(score), N_(N), mask_(mask), parts_{N, part} {}
+
+  /// Marks the K best and returns the index of the worst of them.
+  int64_t select(int64_t K) {
+    static thread_local std::vector<uint32_t> key_memory;
+    static thread_local std::vector<Candidate> candidate_memory;
+    key_memory.resize(N_);
+    key_ = key_memory.data();
+    std::vector<Candidate>& candidates = candidate_memory;
+    const Digit first = mark_by_first_digit(K, candidates);
+    int64_t wanted = first.wanted;
+    for (const int shift : {8, 0}) wanted = mark_by_digit(shift, wanted, candidates);
+    // What is left is equal, and in the order of the index.
+    for (int64_t i = 0; i < wanted; ++i) mask_[candidates[i].index] = true;
+    return candidates[wanted - 1].index;
+  }
+
+ private:
+  static constexpr int64_t part = 32768;
+  static constexpr int first_shift = 20;
+  struct Candidate {
+    uint32_t key;
+    int64_t index;
+  };
+  struct Digit {
+    uint32_t digit;
+    int64_t wanted;  ///< of the keys that share it
+  };
+
+  // The digit of the K-th key.
+  static Digit find(const int64_t* counts, int64_t K) {
+    int64_t d = digits - 1;
+    while (counts[d] < K) K -= counts[d--];
+    return {static_cast<uint32_t>(d), K};
+  }
+
+  Digit mark_by_first_digit(int64_t K, std::vector<Candidate>& candidates) {
+    std::vector<int64_t> counts(parts_.count() * digits), total(digits);
+    for_each_task(parts_.count(), N_, [&](int64_t p) {
+      const int64_t begin = parts_.begin(p), count = parts_.length(p);
+      ordered_keys(score_ + begin, count, key_ + begin);
+      count_digits(key_ + begin, count, first_shift, &counts[p * digits]);
+    });
+    for (int64_t p = 0; p < parts_.count(); ++p) {
+      for (int64_t d = 0; d < digits; ++d) total[d] += counts[p * digits + d];
+    }
+    const Digit found = find(total.data(), K);
+    candidates.resize(total[found.digit]);
+    std::vector<int64_t> offsets(parts_.count());
+    for (int64_t p = 1; p < parts_.count(); ++p) {
+      offsets[p] = offsets[p - 1] + counts[(p - 1) * digits + found.digit];
+    }
+    for_each_task(parts_.count(), N_, [&](int64_t p) {
+      const int64_t begin = parts_.begin(p), end = begin + parts_.length(p);
+      mark_above(key_ + begin, end - begin, first_shift, found.digit, mask_ + begin);
+      Candidate* to = candidates.data() + offsets[p];
+      for (int64_t i = begin; i < end; ++i) {
+        if (key_[i] >> first_shift == found.digit) *to++ = {key_[i], i};
+      }
+    });
+    return found;
+  }
+
+  int64_t mark_by_digit(int shift, int64_t wanted, std::vector<Candidate>& candidates) {
+    const uint32_t mask = shift == 0 ? 0xff : digits - 1;
+    std::array<int64_t, digits> counts{};
+    for (const Candidate& c : candidates) ++counts[c.key >> shift & mask];
+    const Digit found = find(counts.data(), wanted);
+    size_t kept = 0;
+    for (const Candidate& c : candidates) {
+      const uint32_t digit = c.key >> shift & mask;
+      if (digit > found.digit) mask_[c.index] = true;
+      if (digit == found.digit) candidates[kept++] = c;
+    }
+    candidates.resize(kept);
+    return found.wanted;
+  }
+
+  const float* score_;
+  int64_t N_;
+  bool* mask_;
+  Parts parts_;
+  uint32_t* key_ = nullptr;
+};
+
+// For rows too short for tables of digits, and for float64.
 template <class Scalar>
 struct Entry {
   Scalar value;
   int64_t index;
 };
 
-// Marks the K best of one row and returns the index of the worst of them.
 template <class Scalar>
 int64_t select_row(const Scalar* key, int64_t N, int64_t K, std::vector<Entry<Scalar>>& scratch,
                    bool* mask) {
@@ -47,12 +142,21 @@ int64_t select_row(const Scalar* key, int64_t N, int64_t K, std::vector<Entry<Sc
 
 template <class Scalar>
 TopK on_cpu(const at::Tensor& key_RN, int64_t K) {
+  constexpr int64_t long_row = 16384;
   const int64_t R = key_RN.size(0), N = key_RN.size(1);
   TopK result{at::zeros({R, N}, at::TensorOptions(at::kBool)),
               at::empty({R}, at::TensorOptions(at::kLong))};
   const Scalar* key = key_RN.const_data_ptr<Scalar>();
   bool* mask = result.mask_RN.mutable_data_ptr<bool>();
   int64_t* last = result.last_R.mutable_data_ptr<int64_t>();
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (N >= long_row) {
+      for (int64_t r = 0; r < R; ++r) {
+        last[r] = RowSelection(key + r * N, N, mask + r * N).select(K);
+      }
+      return result;
+    }
+  }
   at::parallel_for(0, R, std::max<int64_t>(1, 32768 / N), [&](int64_t begin, int64_t end) {
     std::vector<Entry<Scalar>> scratch;
     for (int64_t r = begin; r < end; ++r) {

@@ -27,6 +27,8 @@ class BlockRouting : public nn::Module {
   /// x_BLD -> [B, L, D].
   virtual at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                              const nn::ForwardContext& ctx) const = 0;
+  /// How many noise levels it wants embedded for training (`time_table_TD`); 0: none.
+  virtual int64_t time_table() const { return 0; }
 };
 
 /// [B, K] int64, ascending: the K entries of each row that come first by (value descending, index

@@ -17,6 +17,7 @@ class Experts : public nn::Module {
     nn::Module* parent = nullptr;
     int64_t D = 0, experts = 0, hidden = 0;
     double active = 0;
+    bool routed = true;            ///< tokens choose from them; false: all tokens use all
     std::string name = "experts";  ///< under the parent
   };
   using nn::Module::Module;

@@ -98,21 +98,8 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
   router_->bind(*experts_);
 }
 
-namespace {
-
-void require_finite(const at::Tensor& logits_BLE, const std::string& name) {
-  const at::Tensor bad = logits_BLE.isfinite().logical_not();
-  const int64_t count = bad.sum().item<int64_t>();
-  require(
-      count == 0, name, ": ", count, " of ", bad.numel(),
-      " scores are NaN or infinite; look at the learning rate, or at the weights of this layer");
-}
-
-}  // namespace
-
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
   Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
-  if (ctx.check) require_finite(routed.logits_BLE, router_->name());
   Scores scores = gate_->scores({routed.logits_BLE, x_BLD});
   Selected selected = selection_->select(scores, ctx);  // bool [B, L, E]
   if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;

@@ -11,4 +11,14 @@ const at::Tensor& RoutingRecord::extra(const std::string& wanted) const {
   return found->second;
 }
 
+void require_finite_scores(const std::vector<RoutingRecord>& records) {
+  for (const RoutingRecord& record : records) {
+    const at::Tensor bad = record.logits_BLE.isfinite().logical_not();
+    const auto count = bad.sum().item<int64_t>();
+    require(count == 0, record.layer, ": ", count, " of the router's ", bad.numel(),
+            " scores are NaN or infinite; look at the learning rate, or at the weights of this "
+            "layer and of those before it");
+  }
+}
+
 }  // namespace gallop::sparse

@@ -43,4 +43,8 @@ struct RoutingRecord {
   const at::Tensor& extra(const std::string& name) const;
 };
 
+/// Throws Error that names the first layer with a score that is NaN or infinite. Selections order
+/// such scores like any other (NaN at an end), so that a forward ends all the same.
+void require_finite_scores(const std::vector<RoutingRecord>& records);
+
 }  // namespace gallop::sparse

@@ -27,7 +27,8 @@ SoftMoe::SoftMoe(const SoftMoeSettings& settings, const Args& args)
                                  .hidden = settings.hidden.value_or(4 * args.D),
                                  // E*slots runs of an expert for L tokens.
                                  .active = static_cast<double>(settings.experts * settings.slots) /
-                                           static_cast<double>(args.tokens)})) {}
+                                           static_cast<double>(args.tokens),
+                                 .routed = false})) {}
 
 SoftMoe::Mixing SoftMoe::mixing(const at::Tensor& x_BLD) const {
   const int64_t B = x_BLD.size(0), L = x_BLD.size(1), E = phi_.shape()[1];

@@ -1,6 +1,7 @@
 #include "gallop/sparse/sparse_loss.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "gallop/config/registry.h"
 
@@ -24,20 +25,34 @@ std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& c
   return losses;
 }
 
+at::Tensor SparseLoss::joint_value(const std::vector<const RoutingRecord*>&) const { return {}; }
+
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
                                     const at::Tensor& target_BLH) {
-  std::vector<LossTotal> totals;
+  struct Layers {
+    std::vector<const SparseLoss*> losses;
+    std::vector<const RoutingRecord*> records;
+  };
+  std::vector<std::pair<std::string, Layers>> kinds;
   for (const RoutingRecord& record : records) {
     for (const auto& loss : *record.losses) {
-      const at::Tensor value = loss->value(record, target_BLH);
-      const auto same = [&](const LossTotal& total) { return total.kind == loss->kind(); };
-      const auto found = std::find_if(totals.begin(), totals.end(), same);
-      if (found == totals.end()) {
-        totals.push_back({.kind = loss->kind(), .value = value, .weight = loss->weight()});
-      } else {
-        found->value = found->value.add(value);
+      const auto same = [&](const auto& kind) { return kind.first == loss->kind(); };
+      auto found = std::find_if(kinds.begin(), kinds.end(), same);
+      if (found == kinds.end()) found = kinds.insert(found, {loss->kind(), {}});
+      found->second.losses.push_back(loss.get());
+      found->second.records.push_back(&record);
+    }
+  }
+  std::vector<LossTotal> totals;
+  for (const auto& [kind, layers] : kinds) {
+    at::Tensor total = layers.losses[0]->joint_value(layers.records);
+    if (!total.defined()) {
+      for (size_t i = 0; i < layers.records.size(); ++i) {
+        const at::Tensor value = layers.losses[i]->value(*layers.records[i], target_BLH);
+        total = total.defined() ? total.add(value) : value;
       }
     }
+    totals.push_back({.kind = kind, .value = total, .weight = layers.losses[0]->weight()});
   }
   return totals;
 }

@@ -11,8 +11,8 @@
 
 namespace gallop::sparse {
 
-/// A loss that reads the routing of one layer. The total of a kind is the sum over layers; it is
-/// logged under the kind's name without its weight.
+/// A loss that reads the routing of one layer, or of all layers together. The total of a kind is
+/// the sum over layers, or its joint value; it is logged under the kind's name without its weight.
 class SparseLoss {
  public:
   static constexpr const char* category = "sparse-loss";
@@ -27,6 +27,9 @@ class SparseLoss {
   virtual bool needs_head() const { return false; }
   /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
   virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
+  /// The total of all layers of this kind, for one that looks at them together; undefined in
+  /// others.
+  virtual at::Tensor joint_value(const std::vector<const RoutingRecord*>& records) const;
 };
 
 /// A loss that is a function of the record alone.

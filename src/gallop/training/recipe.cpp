@@ -27,6 +27,9 @@ void TrainConfig::fields(config::Visitor& v) {
   v.field("dump_nonfinite", dump_nonfinite,
           "write weights, gradients and sample numbers of a step with a non-finite loss or "
           "gradient to nonfinite/ of the run");
+  v.field("check", check,
+          "end the run with an error that names step and layer where a router's score is NaN or "
+          "infinite, instead of skipping the step");
 }
 
 void EmaConfig::fields(config::Visitor& v) {

@@ -19,6 +19,7 @@ struct TrainConfig : config::Fields<TrainConfig> {
   int64_t max_skipped = 10;
   double spike = 0;
   bool dump_nonfinite = false;
+  bool check = false;
   void fields(config::Visitor& v) override;
 };
 

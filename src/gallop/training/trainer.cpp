@@ -224,6 +224,7 @@ Trainer::StepReport Trainer::train_step() {
   const double share = 1.0 / static_cast<double>(micro_batches);
   for (int64_t i = 0; i < micro_batches; ++i) {
     tasks::TrainOutput out = task_->train(*model_, state_.step * micro_batches + i);
+    if (recipe_.train.check) check_scores(out);
     at::Tensor total;
     for (const tasks::NamedLoss& loss : out.losses) {
       report.values[loss.name] += share * loss.value.item<double>();
@@ -249,6 +250,14 @@ Trainer::StepReport Trainer::train_step() {
   }
   report.values["grad_norm"] = global_norm(parameters_);
   return report;
+}
+
+void Trainer::check_scores(const tasks::TrainOutput& out) const {
+  try {
+    sparse::require_finite_scores(out.routing);
+  } catch (const Error& error) {
+    fail("step ", state_.step + 1, ", ", error.what(), "; earlier checkpoints stay as they are");
+  }
 }
 
 bool Trainer::apply(StepReport& report) {

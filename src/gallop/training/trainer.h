@@ -61,6 +61,7 @@ class Trainer {
   void interval_work();
   Ended stop();
   StepReport train_step();
+  void check_scores(const tasks::TrainOutput& out) const;
   bool apply(StepReport& report);
   void skip(const StepReport& report);
   void log_step(const StepReport& report);

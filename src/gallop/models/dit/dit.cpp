@@ -1,5 +1,6 @@
 #include "gallop/models/dit/dit.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/silu.h>
 
 #include <sstream>
@@ -148,6 +149,9 @@ at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx)
 
   nn::ForwardContext in_blocks = ctx;
   in_blocks.time_embedding_BD = t_BD;
+  if (const int64_t T = blocks_[0]->routing().time_table(); T > 0 && ctx.training) {
+    in_blocks.time_table_TD = t_embedder_.forward(at::arange(T, x_BCHW.options()));
+  }
   if (has_null_label()) in_blocks.unconditional_B = ctx.label_B.eq(in.classes);
   at::Tensor state = stream_->enter(tokens_BLD.add(*pos_embed_));
   for (const auto& block : blocks_) state = block->forward(state, silu_c_BD, *stream_, in_blocks);

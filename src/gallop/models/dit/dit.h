@@ -32,6 +32,7 @@ class DitBlock : public nn::Module {
   at::Tensor forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
   nn::FeedForward& feed_forward() { return *mlp_; }
+  const sparse::BlockRouting& routing() const { return *routing_; }
 
  private:
   int64_t index_;

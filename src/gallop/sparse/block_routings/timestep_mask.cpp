@@ -5,16 +5,23 @@
 #include "gallop/nn/linear.h"
 #include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/block_routing.h"
+#include "gallop/sparse/diffusion_prior.h"
 #include "gallop/sparse/experts/grouped.h"
 
 namespace gallop::sparse {
 namespace {
 
 struct TimestepMaskSettings : config::Fields<TimestepMaskSettings> {
-  int64_t experts = 3, active = 2;
+  int64_t experts = 3, active = 2, timesteps = 1000;
+  double prior = 0;
   void fields(config::Visitor& v) override {
     v.field("experts", experts, "linear maps that make the mask", config::at_least(1));
     v.field("active", active, "of them that a noise level uses", config::at_least(1));
+    v.field("prior", prior,
+            "weight of the loss that ties the choice to a table of noise levels, 1 in Switch-DiT; "
+            "for the objective ddpm",
+            config::at_least(0));
+    v.field("timesteps", timesteps, "noise levels of that table", config::at_least(1));
   }
   void validate() const override {
     require(active <= experts, "block_routing: ", active, " active experts of ", experts);
@@ -28,11 +35,18 @@ class TimestepMask : public BlockRouting {
   TimestepMask(const TimestepMaskSettings& settings, const Args& args)
       : BlockRouting(*args.parent, "routing"),
         active_(settings.active),
+        timesteps_(settings.prior > 0 ? settings.timesteps : 0),
         gate_(*this, "gate", args.D, settings.experts, {.attributes = {.per_sample = true}}),
         weight_(*this, "experts.weight", {settings.experts, args.D, args.D}, nn::Init::zeros(),
                 share(settings)),
         bias_(*this, "experts.bias", {settings.experts, args.D}, nn::Init::zeros(),
-              nn::without_decay(share(settings))) {}
+              nn::without_decay(share(settings))) {
+    if (settings.prior > 0) {
+      losses_.push_back(std::make_unique<DiffusionPrior>(settings.prior, settings.active));
+    }
+  }
+
+  int64_t time_table() const override { return timesteps_; }
 
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
@@ -45,6 +59,7 @@ class TimestepMask : public BlockRouting {
       return of_BE.unsqueeze(1).expand({-1, L, E});
     };
     const Assignment pairs = make_assignment(for_tokens(kept_BE), for_tokens(p_BE));
+    if (ctx.time_table_TD.defined()) record(x_BLD, for_tokens(kept_BE), pairs, ctx);
     const at::Tensor x_TD = x_BLD.flatten(0, 1);
     const at::Tensor y_PD =
         grouped_linear(x_TD.index_select(0, pairs.tokens), pairs, *weight_, *bias_);
@@ -58,7 +73,31 @@ class TimestepMask : public BlockRouting {
     return {.active = static_cast<double>(settings.active) / static_cast<double>(settings.experts)};
   }
 
-  int64_t active_;
+  // What the prior reads: the choice of every noise level.
+  void record(const at::Tensor& x_BLD, const at::Tensor& mask_BLE, const Assignment& pairs,
+              const nn::ForwardContext& ctx) const {
+    if (ctx.routing == nullptr) return;
+    const at::Tensor logits_TE = gate_.forward(at::silu(ctx.time_table_TD));
+    const at::Tensor logits_BLE = gate_.forward(at::silu(ctx.time_embedding_BD))
+                                      .detach()
+                                      .unsqueeze(1)
+                                      .expand(mask_BLE.sizes());
+    ctx.routing->push_back({.layer = name(),
+                            .active = static_cast<double>(active_),
+                            .logits_BLE = logits_BLE,
+                            .gate_BLE = logits_BLE.softmax(-1),
+                            .mask_BLE = mask_BLE,
+                            .chosen_BLE = mask_BLE,
+                            .assignment = pairs,
+                            .x_BLD = x_BLD,
+                            .label_B = ctx.label_B,
+                            .timestep_B = ctx.timestep_B,
+                            .extras = {{"probabilities", logits_TE.softmax(-1)}},
+                            .losses = &losses_});
+  }
+
+  int64_t active_, timesteps_;
+  std::vector<std::unique_ptr<SparseLoss>> losses_;
   nn::Linear gate_;
   nn::Parameter weight_, bias_;
 };

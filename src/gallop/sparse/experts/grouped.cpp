@@ -53,7 +53,7 @@ at::Tensor activate(const at::Tensor& x, const std::string& activation) {
 }
 
 nn::Attributes expert_attributes(const Experts::Args& args) {
-  return {.active = args.active / static_cast<double>(args.experts)};
+  return {.active = args.active / static_cast<double>(args.experts), .routed = args.routed};
 }
 
 }  // namespace gallop::sparse

@@ -29,6 +29,7 @@ class SharedExperts : public Experts {
     Args shared = args;
     shared.experts = settings.count;
     shared.active = static_cast<double>(settings.count);
+    shared.routed = false;
     shared.hidden = settings.hidden.value_or(args.hidden);
     shared.name = "shared";
     shared_ = config::make<Experts>(settings.shared, shared);

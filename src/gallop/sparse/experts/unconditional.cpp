@@ -23,6 +23,7 @@ class UnconditionalExperts : public Experts {
     Args null = args;
     null.experts = 1;
     null.active = 1;
+    null.routed = false;
     null.name = "unconditional";
     null_ = config::make<Experts>(settings.null, null);
   }

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+
+namespace gallop::ops {
+
+/// Whole-number keys in the order of the scores: more for more, +0 and -0 the same, NaN as -inf.
+void ordered_keys(const float* score, int64_t count, uint32_t* key);
+
+/// How many keys have each value of their digit (key >> shift) & (digits - 1), added to `counts`.
+constexpr int64_t digits = 4096;
+void count_digits(const uint32_t* key, int64_t count, int shift, int64_t* counts);
+
+/// above[i] = key[i] >> shift > digit.
+void mark_above(const uint32_t* key, int64_t count, int shift, uint32_t digit, bool* above);
+
+}  // namespace gallop::ops
