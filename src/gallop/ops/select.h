@@ -14,4 +14,12 @@ void count_digits(const uint32_t* key, int64_t count, int shift, int64_t* counts
 /// above[i] = key[i] >> shift > digit.
 void mark_above(const uint32_t* key, int64_t count, int shift, uint32_t digit, bool* above);
 
+struct Candidate {
+  uint32_t key;
+  int64_t index;
+};
+/// Those with key >> shift = digit, in order; key[0] has the index `first`. `to` has room for them.
+void collect(const uint32_t* key, int64_t count, int shift, uint32_t digit, int64_t first,
+             Candidate* to);
+
 }  // namespace gallop::ops

@@ -37,4 +37,24 @@ void mark_above(const uint32_t* key, int64_t count, int shift, uint32_t digit, b
   for (int64_t i = 0; i < count; ++i) above[i] = key[i] >> shift > digit;
 }
 
+GALLOP_CLONES
+void collect(const uint32_t* key, int64_t count, int shift, uint32_t digit, int64_t first,
+             Candidate* to) {
+  typedef uint32_t KeyLanes __attribute__((vector_size(32)));
+  const auto check = [&](int64_t i) {
+    if (key[i] >> shift == digit) *to++ = {key[i], first + i};
+  };
+  int64_t i = 0;
+  for (; i + lane_count <= count; i += lane_count) {
+    KeyLanes keys;
+    std::memcpy(&keys, key + i, sizeof keys);
+    const IntLanes same = (keys >> shift) == digit;
+    std::array<uint64_t, 4> any;  // most groups hold none: found out without a branch a key
+    std::memcpy(any.data(), &same, sizeof any);
+    if ((any[0] | any[1] | any[2] | any[3]) == 0) continue;
+    for (int64_t j = 0; j < lane_count; ++j) check(i + j);
+  }
+  for (; i < count; ++i) check(i);
+}
+
 }  // namespace gallop::ops

@@ -52,10 +52,6 @@ class RowSelection {
  private:
   static constexpr int64_t part = 32768;
   static constexpr int first_shift = 20;
-  struct Candidate {
-    uint32_t key;
-    int64_t index;
-  };
   struct Digit {
     uint32_t digit;
     int64_t wanted;  ///< of the keys that share it
@@ -85,12 +81,9 @@ class RowSelection {
       offsets[p] = offsets[p - 1] + counts[(p - 1) * digits + found.digit];
     }
     for_each_task(parts_.count(), N_, [&](int64_t p) {
-      const int64_t begin = parts_.begin(p), end = begin + parts_.length(p);
-      mark_above(key_ + begin, end - begin, first_shift, found.digit, mask_ + begin);
-      Candidate* to = candidates.data() + offsets[p];
-      for (int64_t i = begin; i < end; ++i) {
-        if (key_[i] >> first_shift == found.digit) *to++ = {key_[i], i};
-      }
+      const int64_t begin = parts_.begin(p), count = parts_.length(p);
+      mark_above(key_ + begin, count, first_shift, found.digit, mask_ + begin);
+      collect(key_ + begin, count, first_shift, found.digit, begin, candidates.data() + offsets[p]);
     });
     return found;
   }
