@@ -2,8 +2,10 @@
 // hardly depends on what else the machine does. FLOP_per_cpu_s is the rate of one core.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/addcmul.h>
 #include <benchmark/benchmark.h>
 
+#include "gallop/ops/adamw.h"
 #include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"
 
@@ -57,6 +59,32 @@ void select(benchmark::State& state, int64_t scores, ops::TopK (*op)(const at::T
       static_cast<double>(scores) * sizeof(float), benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// One step of a model of 32 M parameters with its moving average; bytes as one pass moves them.
+void adamw(benchmark::State& state,
+           void (*op)(const std::vector<ops::AdamWTensors>&, const ops::AdamWStep&)) {
+  constexpr int64_t tensors = 32, numbers = int64_t{1} << 20;
+  std::vector<ops::AdamWTensors> model;
+  for (int64_t i = 0; i < tensors; ++i) {
+    const at::Tensor x = random("adamw", {numbers});
+    model.push_back({x, x.mul(0.1), x.mul(0), x.mul(0), x.clone()});
+  }
+  const ops::AdamWStep step{
+      .step = 10, .rate = 1e-4, .gradient_scale = 0.9, .average_decay = 0.999};
+  for (auto _ : state) op(model, step);
+  state.counters["byte_per_s"] = benchmark::Counter(9.0 * tensors * numbers * sizeof(float),
+                                                    benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// What memory gives at most: four streams, three read and one written.
+void streams(benchmark::State& state) {
+  constexpr int64_t numbers = int64_t{1} << 25;
+  const at::Tensor a = random("streams", {numbers}), b = a.mul(2), c = a.mul(3);
+  at::Tensor out = a.clone();
+  for (auto _ : state) at::addcmul_out(out, a, b, c);
+  state.counters["byte_per_s"] = benchmark::Counter(4.0 * numbers * sizeof(float),
+                                                    benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void add(const OperatorCase& c, const std::string& kind, const Op& op, bool backward = true) {
   const auto name = [&](const char* pass) { return c.name + "/" + pass + "/" + kind; };
   benchmark::RegisterBenchmark(name("forward").c_str(), forward, c, op)
@@ -87,6 +115,17 @@ const bool registered = [] {
           ->UseRealTime();
     }
   }
+  for (const auto& [kind, op] : {std::pair{"kernel", &ops::adamw_step},
+                                 std::pair{"reference", &ops::adamw_step_reference}}) {
+    benchmark::RegisterBenchmark((std::string("adamw+ema 32M/step/") + kind).c_str(), adamw, op)
+        ->Unit(benchmark::kMicrosecond)
+        ->MeasureProcessCPUTime()
+        ->UseRealTime();
+  }
+  benchmark::RegisterBenchmark("memory/streams", streams)
+      ->Unit(benchmark::kMicrosecond)
+      ->MeasureProcessCPUTime()
+      ->UseRealTime();
   return true;
 }();
 

@@ -79,17 +79,16 @@ class Step {
         x_, {.training = true, .timestep_B = t_, .label_B = label_, .routing = &routing});
     at::Tensor loss = y.sub(target_).square().mean();
     const at::Tensor target_BLH = model_->to_tokens(target_);
-    for (const sparse::RoutingRecord& record : routing) {
-      for (const auto& part : *record.losses) {
-        loss = loss.add(part->value(record, target_BLH).mul(part->weight()));
-      }
+    for (const auto& total : sparse::total_losses(routing, target_BLH)) {
+      loss = loss.add(total.value, total.weight);
     }
     loss.backward();
-    optimizer_->step(++steps_, 1, training::clip_factor(training::global_norm(parameters_), 1.0));
+    optimizer_->step(++steps_, 1, training::clip_factor(training::global_norm(parameters_), 1.0),
+                     {training::trainable_parameters(*average_), 0.999});
     for (const sparse::RoutingRecord& record : routing) {
       for (const sparse::PendingUpdate& update : record.pending) update.commit(steps_);
     }
-    training::update_ema(*model_, *average_, 0.999);
+    training::copy_untrained(*model_, *average_);
     training::clear_gradients(parameters_);
   }
   double flops() const { return flops_; }

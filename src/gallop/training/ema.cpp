@@ -7,19 +7,25 @@
 
 namespace gallop::training {
 
-void update_ema(const nn::Module& model, nn::Module& average, double decay) {
+void copy_untrained(const nn::Module& model, nn::Module& average) {
   const auto from = model.parameters(), to = average.parameters();
   require(from.size() == to.size(), "the moving average has ", to.size(),
           " parameters where the model has ", from.size());
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> averages, values;
   for (size_t i = 0; i < from.size(); ++i) {
-    if (from[i]->trainable()) {
-      averages.push_back(**to[i]);
-      values.push_back(**from[i]);
-    } else {
-      (**to[i]).copy_(**from[i]);
-    }
+    if (!from[i]->trainable()) (**to[i]).copy_(**from[i]);
+  }
+}
+
+void update_ema(const nn::Module& model, nn::Module& average, double decay) {
+  copy_untrained(model, average);
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> averages, values;
+  const auto from = model.parameters(), to = average.parameters();
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (!from[i]->trainable()) continue;
+    averages.push_back(**to[i]);
+    values.push_back(**from[i]);
   }
   if (!averages.empty()) at::_foreach_lerp_(averages, values, 1 - decay);
 }

@@ -6,6 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "gallop/ops/tasks.h"
 
 namespace gallop::training {
 namespace {
@@ -48,12 +52,27 @@ double sum_of_squares(const at::Tensor& gradient) {
 }  // namespace
 
 double global_norm(const std::vector<nn::Parameter*>& parameters) {
-  double sum = 0;
+  constexpr int64_t numbers_of_a_part = 65536;
+  std::vector<at::Tensor> parts;
+  int64_t numbers = 0;
+  double others = 0;
   for (const nn::Parameter* parameter : parameters) {
     const at::Tensor& gradient = (**parameter).grad();
-    if (gradient.defined()) sum += sum_of_squares(gradient);
+    if (!gradient.defined()) continue;
+    if (!gradient.is_cpu() || !gradient.is_contiguous()) {
+      others += sum_of_squares(gradient);
+      continue;
+    }
+    numbers += gradient.numel();
+    for (at::Tensor& part : gradient.flatten().split(numbers_of_a_part)) {
+      parts.push_back(std::move(part));
+    }
   }
-  return std::sqrt(sum);
+  // Added up in order, so that the threads do not matter.
+  std::vector<double> sums(parts.size());
+  ops::for_each_task(static_cast<int64_t>(parts.size()), numbers,
+                     [&](int64_t i) { sums[i] = sum_of_squares(parts[i]); });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), others));
 }
 
 double clip_factor(double norm, double clip) {

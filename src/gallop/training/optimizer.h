@@ -19,6 +19,11 @@ class Optimizer {
   struct Args {
     std::vector<nn::Parameter*> parameters;  ///< the trainable ones; they outlive the optimizer
   };
+  /// Moving averages that follow the parameters after a step; none where `of` is empty.
+  struct Averages {
+    std::vector<nn::Parameter*> of;  ///< one for each of Args::parameters, in their order
+    double decay = 0;                ///< average <- decay * average + (1 - decay) * parameter
+  };
   virtual ~Optimizer() = default;
 
   /// The learning rate that the schedule's factor multiplies.
@@ -27,7 +32,11 @@ class Optimizer {
   /// learning_rate() * the parameter's lr_scale. `applied` is the number of this step among the
   /// applied ones, from 1. Parameters without a gradient stay as they are.
   /// The gradients may be scaled in place: they are used up.
-  virtual void step(int64_t applied, double factor, double gradient_scale) = 0;
+  virtual void step(int64_t applied, double factor, double gradient_scale,
+                    const Averages& averages) = 0;
+  void step(int64_t applied, double factor, double gradient_scale) {
+    step(applied, factor, gradient_scale, {});
+  }
 
   /// What the optimizer remembers, by "<kind>.<parameter name>" ("exp_avg.blocks.0..."): shares
   /// memory with it.

@@ -268,9 +268,10 @@ bool Trainer::apply(StepReport& report) {
   if (applied) {
     const double factor = schedule_->factor(state_.step);
     report.values["lr"] = factor * optimizer_->learning_rate();
-    optimizer_->step(state_.applied + 1, factor, clip_factor(report.norm(), recipe_.train.clip));
+    optimizer_->step(state_.applied + 1, factor, clip_factor(report.norm(), recipe_.train.clip),
+                     {trainable_parameters(*average_), recipe_.ema.decay_at(state_.applied)});
     for (const sparse::PendingUpdate& update : report.pending) update.commit(state_.applied);
-    update_ema(*model_, *average_, recipe_.ema.decay_at(state_.applied));
+    copy_untrained(*model_, *average_);
     state_.applied += 1;
     state_.skipped_in_row = 0;
     state_.spikes.add(report.loss(), report.norm());

@@ -6,7 +6,9 @@
 #include "gallop/base/error.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/registry.h"
+#include "gallop/training/ema.h"
 #include "gallop/training/optimizer.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/training/tensors_module.h"
 
@@ -16,6 +18,7 @@ namespace {
 using ::testing::AllOf;
 using testing::Fixture;
 using ::testing::HasSubstr;
+using testing::message_of;
 using testing::TensorsModule;
 
 struct Choice : config::Fields<Choice> {
@@ -27,15 +30,6 @@ std::unique_ptr<Optimizer> adamw(const nn::Module& model, const std::string& set
   Choice choice;
   config::load_text(choice, "optimizer = { kind = \"adamw\", " + settings + " }", "test");
   return config::make<Optimizer>(choice.optimizer, {trainable_parameters(model)});
-}
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
@@ -106,6 +100,39 @@ TEST(AdamW, ScalesGradientsBeforeTheMoments) {
   optimizer->step(1, 1, 0.25);
   EXPECT_NEAR(optimizer->state()[0].second[0].item<double>(), 0.1 * 2, 1e-6);
   EXPECT_NEAR(optimizer->state()[1].second[0].item<double>(), 0.01 * 4, 1e-6);
+}
+
+// The average follows in the same pass: as a step and then update_ema, also where there is no
+// gradient. Warm-up begins with a small decay.
+TEST(AdamW, AveragesFollowInTheSamePass) {
+  for (const double decay : {0.1, 0.9, 0.999}) {
+    const std::vector<std::pair<std::string, at::Tensor>> tensors = {{"w", at::full({70000}, 1.5)},
+                                                                     {"idle", at::full({3}, 2.0)}};
+    TensorsModule model(tensors), twin(tensors);
+    TensorsModule average(tensors), twin_average(tensors);
+    for (TensorsModule* m : {&average, &twin_average}) {
+      for (const nn::Parameter* parameter : m->parameters()) (**parameter).detach().fill_(-1.0);
+    }
+    const auto optimizer = adamw(model, "lr = 0.25"), other = adamw(twin, "lr = 0.25");
+    for (int64_t step = 1; step <= 3; ++step) {
+      for (TensorsModule* m : {&model, &twin}) {
+        (**m->find_parameter("w")).mutable_grad() =
+            at::full({70000}, 3.0 - static_cast<double>(step));
+      }
+      optimizer->step(step, 1, 0.5, {trainable_parameters(average), decay});
+      other->step(step, 1, 0.5);
+      update_ema(twin, twin_average, decay);
+    }
+    for (const char* name : {"w", "idle"}) {
+      EXPECT_TRUE((**model.find_parameter(name)).equal(**twin.find_parameter(name))) << name;
+      EXPECT_TRUE(
+          (**average.find_parameter(name)).allclose(**twin_average.find_parameter(name), 1e-6))
+          << name << " at " << decay;
+    }
+    EXPECT_THAT(
+        message_of([&] { optimizer->step(4, 1, 1, {{average.find_parameter("w")}, decay}); }),
+        ::testing::HasSubstr("1 averages of 2 parameters"));
+  }
 }
 
 TEST(AdamW, AStateGoesIntoAnotherOptimizer) {

@@ -1,17 +1,15 @@
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <sstream>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/config/registry.h"
+#include "gallop/ops/adamw.h"
 #include "gallop/training/optimizer.h"
 
 namespace gallop::training {
@@ -36,12 +34,6 @@ struct AdamWSettings : config::Fields<AdamWSettings> {
   }
 };
 
-// Parameters that share learning rate and weight decay, for one call of the fused operator. `steps`
-// repeats one scalar, since the operator wants a step count a parameter and only reads it.
-struct Group {
-  std::vector<at::Tensor> values, gradients, means, squares, steps;
-};
-
 class AdamW : public Optimizer {
  public:
   AdamW(const AdamWSettings& settings, const Args& args) : settings_(settings) {
@@ -53,21 +45,37 @@ class AdamW : public Optimizer {
 
   double learning_rate() const override { return settings_.lr; }
 
-  void step(int64_t applied, double factor, double gradient_scale) override {
+  using Optimizer::step;
+  void step(int64_t applied, double factor, double gradient_scale,
+            const Averages& averages) override {
     require(applied >= 1, "applied steps count from 1, not ", applied);
     require(gradient_scale > 0, "a gradient scale of ", gradient_scale, " is not positive");
-    const at::NoGradGuard no_grad;
-    for (auto& [key, group] : groups(static_cast<double>(applied))) {
-      const auto& [lr_scale, decays] = key;
-      std::optional<at::Tensor> divisor;  // the operator divides by it, in the same pass
-      if (gradient_scale != 1) {
-        divisor =
-            at::full({}, 1 / gradient_scale, group.values.front().options().dtype(at::kFloat));
+    require(averages.of.empty() || averages.of.size() == slots_.size(), "there are ",
+            averages.of.size(), " averages of ", slots_.size(), " parameters");
+    // Parameters that share learning rate and weight decay take a step together.
+    std::map<std::pair<double, bool>, std::vector<ops::AdamWTensors>> groups;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const at::Tensor& value = **slots_[i].parameter;
+      const at::Tensor average = averages.of.empty() ? at::Tensor() : **averages.of[i];
+      if (value.grad().defined()) {
+        const nn::Attributes& attributes = slots_[i].parameter->attributes();
+        groups[{attributes.lr_scale, attributes.decay}].push_back(
+            {value, value.grad(), slots_[i].mean, slots_[i].square, average});
+      } else if (average.defined()) {
+        const at::NoGradGuard no_grad;
+        average.lerp_(value, 1 - averages.decay);
       }
-      at::_fused_adamw_(group.values, group.gradients, group.means, group.squares, {}, group.steps,
-                        settings_.lr * factor * lr_scale, settings_.beta1, settings_.beta2,
-                        decays ? settings_.decay : 0, settings_.eps, /*amsgrad=*/false,
-                        /*maximize=*/false, divisor);
+    }
+    for (const auto& [key, tensors] : groups) {
+      const auto& [lr_scale, decays] = key;
+      ops::adamw_step(tensors, {.step = applied,
+                                .rate = settings_.lr * factor * lr_scale,
+                                .beta1 = settings_.beta1,
+                                .beta2 = settings_.beta2,
+                                .eps = settings_.eps,
+                                .decay = decays ? settings_.decay : 0,
+                                .gradient_scale = gradient_scale,
+                                .average_decay = averages.decay});
     }
   }
 
@@ -107,25 +115,6 @@ class AdamW : public Optimizer {
     nn::Parameter* parameter;
     at::Tensor mean, square;
   };
-
-  std::map<std::pair<double, bool>, Group> groups(double applied) const {
-    std::map<std::pair<double, bool>, Group> groups;
-    at::Tensor step;
-    for (const Slot& slot : slots_) {
-      const at::Tensor& value = **slot.parameter;
-      if (!value.grad().defined()) continue;
-      if (!step.defined()) step = at::full({}, applied, value.options().dtype(at::kFloat));
-      const nn::Attributes& attributes = slot.parameter->attributes();
-      Group& group = groups[{attributes.lr_scale, attributes.decay}];
-      group.values.push_back(value);
-      // The operator walks raw memory, so layouts must agree.
-      group.gradients.push_back(value.grad().contiguous());
-      group.means.push_back(slot.mean);
-      group.squares.push_back(slot.square);
-      group.steps.push_back(step);
-    }
-    return groups;
-  }
 
   AdamWSettings settings_;
   std::vector<Slot> slots_;
