@@ -102,7 +102,9 @@ TEST(Cpu, ResidentMemoryFollowsUse) {
     EXPECT_GT(peak_resident_memory(), before + (48 << 20));
     EXPECT_EQ(block[1000], 1);
   }
+#ifndef __SANITIZE_ADDRESS__  // it keeps freed blocks, to find their use
   EXPECT_LT(resident_memory(), before + (32 << 20));
+#endif
 }
 
 }  // namespace
