@@ -26,5 +26,12 @@ TEST(Nearest, TakesTheClosestAndOfEqualsTheFirst) {
   EXPECT_EQ(nearest("selection", {"selections", "selection"}), "selection");
 }
 
+TEST(InQuotes, EscapesAndCuts) {
+  EXPECT_EQ(in_quotes("blocks.0"), "\"blocks.0\"");
+  EXPECT_EQ(in_quotes("a\"\n\x01"), "\"a\\\"\\n\\u0001\"");
+  EXPECT_EQ(in_quotes(std::string(80, 'x')), "\"" + std::string(80, 'x') + "\"");
+  EXPECT_EQ(in_quotes(std::string(81, 'x')), "\"" + std::string(80, 'x') + "\"...");
+}
+
 }  // namespace
 }  // namespace gallop

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gallop/base/json.h"
+
 namespace gallop {
 namespace {
 
@@ -43,6 +45,11 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     }
   }
   return result;
+}
+
+std::string in_quotes(std::string_view text) {
+  constexpr size_t most = 80;
+  return Json(std::string(text.substr(0, most))).dump() + (text.size() > most ? "..." : "");
 }
 
 }  // namespace gallop

@@ -11,4 +11,7 @@ namespace gallop {
 /// closer than a third of the word (at least one edit).
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
+/// A text from outside as messages show it: in quotes, escaped as in JSON, cut after 80 bytes.
+std::string in_quotes(std::string_view text);
+
 }  // namespace gallop

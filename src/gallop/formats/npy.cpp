@@ -10,7 +10,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
-#include "gallop/base/json.h"
+#include "gallop/base/text.h"
 
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html: a magic text, two bytes
 // of version, the length of the header (2 bytes in version 1, 4 later), and a Python dict as text:
@@ -39,8 +39,6 @@ constexpr std::array numpy_types{
     NumpyType{DType::I32, "<i4"},  NumpyType{DType::U32, "<u4"}, NumpyType{DType::F32, "<f4"},
     NumpyType{DType::F64, "<f8"},  NumpyType{DType::I64, "<i8"}, NumpyType{DType::U64, "<u8"}};
 
-std::string shown(std::string_view text) { return Json(std::string(text.substr(0, 80))).dump(); }
-
 /// Reads the few forms of Python that numpy writes into a header.
 class HeaderText {
  public:
@@ -53,8 +51,8 @@ class HeaderText {
     return true;
   }
   void expect(std::string_view word) {
-    require(take(word), "its header has ", shown(rest_.substr(0, 20)), " where ", shown(word),
-            " should be");
+    require(take(word), "its header has ", in_quotes(rest_.substr(0, 20)), " where ",
+            in_quotes(word), " should be");
   }
   /// In single or double quotes, without escapes.
   std::string_view text() {
@@ -88,7 +86,7 @@ class HeaderText {
   }
   void expect_end() {
     skip_spaces();
-    require(rest_.empty(), "its header goes on with ", shown(rest_.substr(0, 20)));
+    require(rest_.empty(), "its header goes on with ", in_quotes(rest_.substr(0, 20)));
   }
 
  private:
@@ -96,7 +94,7 @@ class HeaderText {
     skip_spaces();
     int64_t value = 0;
     const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
-    require(error == std::errc() && value >= 0, "its shape has ", shown(rest_.substr(0, 20)),
+    require(error == std::errc() && value >= 0, "its shape has ", in_quotes(rest_.substr(0, 20)),
             " for a dimension");
     rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
     return value;
@@ -134,7 +132,7 @@ Header parse_header(std::string_view text) {
     } else if (key == "shape") {
       set_once(header.shape, rest.tuple(), key);
     } else {
-      fail("its header has the unknown key ", shown(key));
+      fail("its header has the unknown key ", in_quotes(key));
     }
     if (!rest.take(",")) {
       rest.expect("}");
@@ -152,7 +150,7 @@ DType type_of(std::string_view descr) {
                                   [&](const NumpyType& t) { return t.descr == descr; });
   if (type != numpy_types.end()) return type->dtype;
   const bool objects = descr.find('O') != descr.npos;
-  fail("its elements are of the type ", shown(descr),
+  fail("its elements are of the type ", in_quotes(descr),
        objects ? ", Python objects, which are never loaded"
        : descr.starts_with('>')
            ? ", of the other byte order: save x.astype(x.dtype.newbyteorder('<'))"

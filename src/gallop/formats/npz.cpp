@@ -7,7 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
-#include "gallop/base/json.h"
+#include "gallop/base/text.h"
 #include "gallop/formats/npy.h"
 
 // https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT; every entry is written as
@@ -68,7 +68,7 @@ void NpzReader::read(std::span<const std::byte> bytes, const std::string& what) 
   const ZipArchive archive(bytes, what);
   for (const ZipEntry& entry : archive.entries()) {
     const std::string_view name = entry.name;
-    const std::string where = what + ", " + Json(entry.name.substr(0, 80)).dump() + ": ";
+    const std::string where = what + ", " + in_quotes(entry.name) + ": ";
     require(name.ends_with(suffix) && name.size() > suffix.size(), where,
             "only NAME.npy belongs into an .npz file");
     const std::span<const std::byte> file = archive.checked(entry);

@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "gallop/base/error.h"
-#include "gallop/base/json.h"
+#include "gallop/base/text.h"
 
 // The opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 
@@ -97,10 +97,6 @@ constexpr std::array refused{
     Refused{0x98, "READONLY_BUFFER"},
 };
 
-std::string quoted(std::string_view text) {
-  return Json(std::string(text.substr(0, 80))).dump() + (text.size() > 80 ? "..." : "");
-}
-
 std::string opcode_name(uint8_t code) {
   const auto* found =
       std::find_if(refused.begin(), refused.end(), [&](Refused r) { return r.code == code; });
@@ -121,7 +117,7 @@ std::string describe(const PickleValue& v) {
     case Kind::real:
       return "the number " + std::to_string(v.real);
     case Kind::text:
-      return "the text " + quoted(v.text);
+      return "the text " + in_quotes(v.text);
     case Kind::tuple:
       return "a tuple of " + count;
     case Kind::list:
@@ -314,7 +310,7 @@ class Pickle::Machine {
     const std::string full = std::string(module) + "." + std::string(name);
     const auto found = std::find_if(globals_.begin(), globals_.end(),
                                     [&](const PickleGlobal& g) { return g.name == full; });
-    require(found != globals_.end(), "the global ", quoted(full),
+    require(found != globals_.end(), "the global ", in_quotes(full),
             " is refused: it is none of those that tensors and containers need");
     make(Kind::global).text = found->name;
   }

@@ -8,6 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
+#include "gallop/base/text.h"
 
 // The format: 8 bytes little-endian header length n, n bytes JSON, tensor data.
 // The JSON maps names to {"dtype", "shape", "data_offsets": [begin, end)} relative to the data.
@@ -46,12 +47,6 @@ std::optional<DType> type_named(std::string_view name) {
   return std::nullopt;
 }
 
-/// A name for messages: a hostile one may be long or hold control characters.
-std::string shown(std::string_view name) {
-  std::string text = Json(std::string(name.substr(0, 80))).dump();
-  return name.size() > 80 ? text + "..." : text;
-}
-
 int64_t integer(const Json& v, const char* what, int64_t least) {
   require(v.is_int(), what, " must be integers");
   require(v.as_int() >= least, what, " must be at least ", least, ", found ", v.as_int());
@@ -71,12 +66,12 @@ Entry read_entry(const std::string& name, const Json& json, uint64_t data_size) 
   // So that nothing can be hidden in an entry, and none is deeper than a list of numbers.
   for (const auto& [key, value] : json.as_object())
     require(key == "dtype" || key == "shape" || key == "data_offsets", "its entry has an unknown ",
-            "member ", shown(key));
+            "member ", in_quotes(key));
   Entry entry{};
   entry.view.name = name;
   const Json& dtype = json.at("dtype");
   const auto type = type_named(dtype.as_string());
-  require(type.has_value(), "unknown element type ", shown(dtype.as_string()));
+  require(type.has_value(), "unknown element type ", in_quotes(dtype.as_string()));
   entry.view.dtype = *type;
   const Json& shape = json.at("shape");
   require(shape.is_array() && shape.size() <= max_rank, "its shape must be an array of at most ",
@@ -100,7 +95,7 @@ Metadata read_metadata(const Json& json) {
   require(json.is_object(), "__metadata__ is no object");
   Metadata metadata;
   for (const auto& [key, value] : json.as_object()) {
-    require(value.is_string(), "the value of __metadata__ ", shown(key), " is no string");
+    require(value.is_string(), "the value of __metadata__ ", in_quotes(key), " is no string");
     metadata[key] = value.as_string();
   }
   return metadata;
@@ -157,7 +152,7 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(path) {
       else
         entries.push_back(read_entry(name, json, data.size()));
     } catch (const Error& e) {
-      fail(where, name == metadata_key ? "" : "tensor " + shown(name) + ": ", e.what());
+      fail(where, name == metadata_key ? "" : "tensor " + in_quotes(name) + ": ", e.what());
     }
   }
   // Tensors without elements share their offset with the next; they come first.
@@ -166,7 +161,7 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(path) {
   });
   uint64_t position = 0;
   for (Entry& entry : entries) {
-    require(entry.begin >= position, where, "tensor ", shown(entry.view.name),
+    require(entry.begin >= position, where, "tensor ", in_quotes(entry.view.name),
             " overlaps the one before it");
     require(entry.begin == position, where, "bytes ", position, " to ", entry.begin,
             " of the data belong to no tensor");
@@ -193,7 +188,7 @@ void write_safetensors(const fs::path& path, const std::vector<TensorView>& tens
 void write_safetensors(OutputFile& file, const std::string& what,
                        const std::vector<TensorView>& tensors, const Metadata& metadata) {
   const auto where = [&](const TensorView& t) {
-    return "cannot write '" + what + "': tensor " + shown(t.name) + ": ";
+    return "cannot write '" + what + "': tensor " + in_quotes(t.name) + ": ";
   };
   Json::Object header;
   if (!metadata.empty()) {

@@ -7,7 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
-#include "gallop/base/json.h"
+#include "gallop/base/text.h"
 
 // The archive holds FOLDER/data.pkl, FOLDER/byteorder, FOLDER/version and FOLDER/data/KEY for each
 // storage; the pickle names a storage by the persistent id ("storage", type, KEY, device, elements)
@@ -50,10 +50,6 @@ const std::vector<PickleGlobal>& globals() {
     return list;
   }();
   return known;
-}
-
-std::string shown(std::string_view name) {
-  return Json(std::string(name.substr(0, 80))).dump() + (name.size() > 80 ? "..." : "");
 }
 
 bool is_call(const PickleValue& value, std::string_view function) {
@@ -231,10 +227,10 @@ std::vector<TensorView> TorchFile::tensors(std::string_view key) {
     const PickleValue* found = nullptr;
     for (size_t i = 0; i < items.size(); i += 2)  // as in a dict, the last of equals counts
       if (items[i]->kind == Kind::text && items[i]->text == key) found = items[i + 1];
-    require(found != nullptr, what_, " has no key ", shown(key));
+    require(found != nullptr, what_, " has no key ", in_quotes(key));
     weights = found;
   }
-  const std::string where = what_ + (key.empty() ? "" : ", " + shown(key));
+  const std::string where = what_ + (key.empty() ? "" : ", " + in_quotes(key));
   require(weights->kind == Kind::dict, where, " is ", part_text(*weights),
           ", no dictionary of tensors");
   std::vector<TensorView> tensors;
@@ -244,7 +240,7 @@ std::vector<TensorView> TorchFile::tensors(std::string_view key) {
     try {
       tensors.push_back(tensor(std::string(name.text), *weights->items[i + 1]));
     } catch (const Error& error) {
-      fail(where, ", ", shown(name.text), ": ", error.what());
+      fail(where, ", ", in_quotes(name.text), ": ", error.what());
     }
   }
   return tensors;
@@ -290,13 +286,13 @@ TorchFile::Storage TorchFile::storage(const PickleValue& value) {
   auto known = checked_.find(key);
   if (known == checked_.end()) {
     const ZipEntry* entry = archive_->find(folder_ + "data/" + std::string(key));
-    require(entry != nullptr, "its storage ", shown(key), " is not in the file");
+    require(entry != nullptr, "its storage ", in_quotes(key), " is not in the file");
     known = checked_.emplace(key, archive_->checked(*entry)).first;
   }
   const auto elements = static_cast<uint64_t>(number(*id[4], "the size of its storage"));
   require(known->second.size() % size_of(type->dtype) == 0 &&
               known->second.size() / size_of(type->dtype) == elements,
-          "its storage ", shown(key), " has ", known->second.size(), " bytes, not ", elements,
+          "its storage ", in_quotes(key), " has ", known->second.size(), " bytes, not ", elements,
           " elements of ", name_of(type->dtype));
   return {type->dtype, known->second};
 }

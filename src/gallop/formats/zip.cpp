@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "gallop/base/error.h"
-#include "gallop/base/json.h"
+#include "gallop/base/text.h"
 
 // Numbers in parentheses are sections of
 // https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
@@ -155,7 +155,7 @@ Located read_entry(Bytes bytes, uint64_t files_end, Cursor& directory) {
   uint64_t offset = directory.u32();
   const Bytes name = directory.take(name_size);
   file.entry.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
-  const std::string shown = "file " + Json(file.entry.name.substr(0, 80)).dump() + ": ";
+  const std::string shown = "file " + in_quotes(file.entry.name) + ": ";
   try {
     read_zip64(directory.take(extra_size), size, stored, offset);
     directory.take(comment_size);
@@ -186,7 +186,7 @@ ZipArchive::ZipArchive(Bytes bytes, std::string what) : what_(std::move(what)) {
       Located file = read_entry(bytes, directory.at, records);
       places.emplace_back(file.begin, file.end);
       require(index_.emplace(file.entry.name, entries_.size()).second, "file ",
-              Json(file.entry.name.substr(0, 80)).dump(), " is there twice");
+              in_quotes(file.entry.name), " is there twice");
       entries_.push_back(std::move(file.entry));
     }
     require(records.empty(), "the directory goes on after its ", directory.entries, " files");
@@ -208,7 +208,7 @@ Bytes ZipArchive::checked(const ZipEntry& entry) const {
   uLong crc = crc32_z(0, nullptr, 0);
   if (!entry.data.empty())
     crc = crc32_z(crc, reinterpret_cast<const Bytef*>(entry.data.data()), entry.data.size());
-  require(crc == entry.crc, what_, ": the checksum of ", Json(entry.name.substr(0, 80)).dump(),
+  require(crc == entry.crc, what_, ": the checksum of ", in_quotes(entry.name),
           " is wrong; was the file changed or damaged?");
   return entry.data;
 }

@@ -20,8 +20,9 @@ namespace {
 
 constexpr int64_t numbers_of_a_task = 32768;
 
+// Numbers begin .. begin + count of one of the tensors.
 struct Piece {
-  const AdamWTensors* tensors;
+  size_t tensor;
   int64_t begin, count;
 };
 
@@ -101,21 +102,21 @@ void adamw_step(const std::vector<AdamWTensors>& tensors, const AdamWStep& step)
   std::vector<Piece> pieces;
   std::vector<at::Tensor> gradients;
   int64_t numbers = 0;
-  for (const AdamWTensors& t : tensors) {
-    const int64_t count = t.value.numel();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t count = tensors[i].value.numel();
     for (int64_t begin = 0; begin < count; begin += numbers_of_a_task) {
-      pieces.push_back({&t, begin, std::min(numbers_of_a_task, count - begin)});
+      pieces.push_back({i, begin, std::min(numbers_of_a_task, count - begin)});
     }
-    gradients.push_back(t.gradient.contiguous());
+    gradients.push_back(tensors[i].gradient.contiguous());
     numbers += count;
   }
   const Moments moments = moments_of(step);
   for_each_task(static_cast<int64_t>(pieces.size()), numbers, [&](int64_t i) {
-    const auto& [t, begin, count] = pieces[i];
-    const at::Tensor& gradient = gradients[static_cast<size_t>(t - tensors.data())];
-    step_moments(data_of(t->value, begin), gradient.const_data_ptr<float>() + begin,
-                 data_of(t->mean, begin), data_of(t->square, begin), data_of(t->average, begin),
-                 count, moments);
+    const auto& [tensor, begin, count] = pieces[i];
+    const AdamWTensors& t = tensors[tensor];
+    step_moments(data_of(t.value, begin), gradients[tensor].const_data_ptr<float>() + begin,
+                 data_of(t.mean, begin), data_of(t.square, begin), data_of(t.average, begin), count,
+                 moments);
   });
 }
 

@@ -149,7 +149,8 @@ at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx)
 
   nn::ForwardContext in_blocks = ctx;
   in_blocks.time_embedding_BD = t_BD;
-  if (const int64_t T = blocks_[0]->routing().time_table(); T > 0 && ctx.training) {
+  const int64_t T = blocks_[0]->routing().time_table();
+  if (T > 0 && ctx.training && ctx.routing != nullptr) {
     in_blocks.time_table_TD = t_embedder_.forward(at::arange(T, x_BCHW.options()));
   }
   if (has_null_label()) in_blocks.unconditional_B = ctx.label_B.eq(in.classes);

@@ -53,13 +53,29 @@ class TimestepMask : public BlockRouting {
     require(ctx.time_embedding_BD.defined(), name(),
             ": a timestep mask needs a model that embeds a timestep");
     const int64_t L = x_BLD.size(1), E = weight_.shape()[0];
-    const at::Tensor p_BE = gate_.forward(at::silu(ctx.time_embedding_BD)).softmax(-1);
+    const at::Tensor logits_BE = gate_.forward(at::silu(ctx.time_embedding_BD));
+    const at::Tensor p_BE = logits_BE.softmax(-1);
     const at::Tensor kept_BE = ops::topk_mask(p_BE.detach(), active_).mask_RN;
     const auto for_tokens = [&](const at::Tensor& of_BE) {
       return of_BE.unsqueeze(1).expand({-1, L, E});
     };
     const Assignment pairs = make_assignment(for_tokens(kept_BE), for_tokens(p_BE));
-    if (ctx.time_table_TD.defined()) record(x_BLD, for_tokens(kept_BE), pairs, ctx);
+    if (ctx.time_table_TD.defined() && ctx.routing != nullptr) {
+      // What the prior reads: the choice of every noise level.
+      const at::Tensor logits_TE = gate_.forward(at::silu(ctx.time_table_TD));
+      ctx.routing->push_back({.layer = name(),
+                              .active = static_cast<double>(active_),
+                              .logits_BLE = for_tokens(logits_BE),
+                              .gate_BLE = for_tokens(p_BE),
+                              .mask_BLE = for_tokens(kept_BE),
+                              .chosen_BLE = for_tokens(kept_BE),
+                              .assignment = pairs,
+                              .x_BLD = x_BLD,
+                              .label_B = ctx.label_B,
+                              .timestep_B = ctx.timestep_B,
+                              .extras = {{"probabilities", logits_TE.softmax(-1)}},
+                              .losses = &losses_});
+    }
     const at::Tensor x_TD = x_BLD.flatten(0, 1);
     const at::Tensor y_PD =
         grouped_linear(x_TD.index_select(0, pairs.tokens), pairs, *weight_, *bias_);
@@ -71,29 +87,6 @@ class TimestepMask : public BlockRouting {
  private:
   static nn::Attributes share(const TimestepMaskSettings& settings) {
     return {.active = static_cast<double>(settings.active) / static_cast<double>(settings.experts)};
-  }
-
-  // What the prior reads: the choice of every noise level.
-  void record(const at::Tensor& x_BLD, const at::Tensor& mask_BLE, const Assignment& pairs,
-              const nn::ForwardContext& ctx) const {
-    if (ctx.routing == nullptr) return;
-    const at::Tensor logits_TE = gate_.forward(at::silu(ctx.time_table_TD));
-    const at::Tensor logits_BLE = gate_.forward(at::silu(ctx.time_embedding_BD))
-                                      .detach()
-                                      .unsqueeze(1)
-                                      .expand(mask_BLE.sizes());
-    ctx.routing->push_back({.layer = name(),
-                            .active = static_cast<double>(active_),
-                            .logits_BLE = logits_BLE,
-                            .gate_BLE = logits_BLE.softmax(-1),
-                            .mask_BLE = mask_BLE,
-                            .chosen_BLE = mask_BLE,
-                            .assignment = pairs,
-                            .x_BLD = x_BLD,
-                            .label_B = ctx.label_B,
-                            .timestep_B = ctx.timestep_B,
-                            .extras = {{"probabilities", logits_TE.softmax(-1)}},
-                            .losses = &losses_});
   }
 
   int64_t active_, timesteps_;
