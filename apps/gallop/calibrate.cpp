@@ -33,7 +33,7 @@ constexpr const char* no_thresholds =
 struct CalibrateArguments {
   std::string weights, out;
   std::vector<double> active;
-  int64_t batches = training::calibration_batches;
+  int64_t batches = training::calibration_batches, noise_ranges = 1;
   bool raw = false;
   std::vector<std::string> set;
 };
@@ -59,8 +59,11 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
       bar->update(done);
     };
   };
-  const auto settings = training::measure_dial(*restored.task, *restored.model, arguments.active,
-                                               arguments.batches, show("calibrate", "batch"));
+  const auto settings = training::measure_dial(*restored.task, *restored.model,
+                                               {.actives = arguments.active,
+                                                .batches = arguments.batches,
+                                                .ranges = arguments.noise_ranges,
+                                                .progress = show("calibrate", "batch")});
   require(!settings.empty(), arguments.weights, no_thresholds);
   const fs::path out = arguments.out.empty()
                            ? training::folder_of(arguments.weights) / training::dial_file
@@ -86,6 +89,8 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
 void calibrate(const CalibrateArguments& arguments) {
   training::Restored restored = training::restore(arguments.weights, !arguments.raw, arguments.set);
   training::use_threads(restored.recipe);
+  require(arguments.noise_ranges == 1 || !arguments.active.empty(),
+          "--noise-ranges belongs to the compute dial: say --active K,... as well");
   if (!arguments.active.empty()) return measure(arguments, restored);
   Progress progress({.label = "calibrate", .unit = "batch", .total = arguments.batches});
   const auto layers = training::calibrate(*restored.task, *restored.model, arguments.batches,
@@ -131,6 +136,12 @@ const Command registered{[](CLI::App& app) {
       ->check(CLI::PositiveNumber)
       ->type_name("K,...")
       ->allow_extra_args(false);
+  command
+      ->add_option("--noise-ranges", arguments->noise_ranges,
+                   "with --active: that many ranges of noise levels, each with thresholds of its "
+                   "own; experts go to the ranges whose loss falls most for them, K on average")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
   command->add_flag("--raw", arguments->raw, "the raw weights instead of the EMA weights");
   add_overrides(*command, arguments->set);
   command->callback([arguments] { calibrate(*arguments); });

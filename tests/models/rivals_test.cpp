@@ -228,15 +228,18 @@ TEST(DitMoe, CountsAreThoseOfThePaper) {
   EXPECT_NEAR(base.active / 1e6, 286, 1);
 }
 
+constexpr const char* diffmoe =
+    "kind = \"moe\"\nrouter = \"linear\"\ngate = \"softmax\"\nselection.kind = \"diffmoe\"\n";
+
 class DiffMoeFixture : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(DiffMoeFixture, LayerMatchesTheReference) {
   const Fixture fixture(std::string("moe/") + GetParam());
   const Json& config = fixture.config();
   std::ostringstream toml;
-  toml << "kind = \"diffmoe\"\nactive = " << config.at("capacity").as_int()
+  toml << diffmoe << "active = " << config.at("capacity").as_int()
        << "\nhidden = " << config.at("hidden").as_int()
-       << "\nmomentum = " << config.at("ema_decay").as_double()
+       << "\nselection.momentum = " << config.at("ema_decay").as_double()
        << "\nlosses = { capacity = { weight = 1 } }\n";
   if (config.at("n_shared_experts").as_int() > 0) {
     toml << "expert = { kind = \"shared\", count = " << config.at("n_shared_experts").as_int()
@@ -270,9 +273,9 @@ std::string diffmoe_of(const Json& config) {
   const Json& moe = config.at("MoE");
   const int64_t hidden = config.at("mlp_ratio").as_int() * config.at("hidden_size").as_int();
   std::ostringstream toml;
-  toml << dit_of(config) << "mlp_every = 2\n[part.mlp]\nkind = \"diffmoe\"\nexperts = "
-       << moe.at("num_experts").as_int() << "\nactive = " << moe.at("capacity").as_int()
-       << "\nhidden = " << hidden
+  toml << dit_of(config) << "mlp_every = 2\n[part.mlp]\n"
+       << diffmoe << "experts = " << moe.at("num_experts").as_int()
+       << "\nactive = " << moe.at("capacity").as_int() << "\nhidden = " << hidden
        << "\nlosses = { capacity = { weight = " << config.at("capacity_loss_weight").as_int()
        << " } }\n[part.other_mlp]\nkind = \"dense\"\nhidden = " << hidden << "\n";
   return toml.str();
@@ -304,20 +307,19 @@ TEST(DiffMoe, RefusesWhatItCannotBe) {
     return testing::message_of([&] {
       testing::make<Model>(
           "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\nmlp = { kind = "
-          "\"diffmoe\" }",
+          "\"moe\", router = \"linear\", gate = \"softmax\", selection = \"diffmoe\" }",
           {.channels = 1, .height = 8, .width = 8}, {toml});
     });
   };
   EXPECT_EQ(error("mlp.active=2"), "no error");
   EXPECT_THAT(error("mlp.active=9"), HasSubstr("9 active experts of 8"));
-  EXPECT_THAT(error("mlp.losses.per_layer.weight=1"), HasSubstr("needs a router with a head"));
   EXPECT_THAT(error("mlp_every=3"), HasSubstr("mlp_every = 3 is more than the 2 blocks"));
 }
 
 // A batch without a sample; tokens of a batch compete, and what they predict says how many win.
 TEST(DiffMoe, EmptyBatchesAndUnusedExperts) {
   const Fixture fixture("moe/diffmoe_block");
-  Layer layer(fixture, "mlp.", "kind = \"diffmoe\"\nhidden = 32\n");
+  Layer layer(fixture, "mlp.", std::string(diffmoe) + "active = 1\nhidden = 32\n");
   const at::Tensor none = fixture.in("x").narrow(0, 0, 0);
   EXPECT_EQ(layer.forward(none, /*training=*/true).sizes(), none.sizes());
   EXPECT_TRUE(layer.record.pending.empty());

@@ -259,6 +259,18 @@ TEST_F(Sample, TurnsTheComputeDial) {
   for (size_t i = 0; i < 6; ++i) expect_alike(low, i, in_twos, i);
   fs::remove(folder_ / "dump.safetensors");
   expect_refused({"--active", "2"}, "it has 0.5 and 3", "dial");
+
+  // Thresholds by noise level.
+  EXPECT_THAT(run_program({"calibrate", run_folder, "--noise-ranges", "2"}).err,
+              HasSubstr("say --active K,... as well"));
+  const ProgramResult ranges = run_program(
+      {"calibrate", run_folder, "--active", "0.5,3", "--batches", "4", "--noise-ranges", "2"});
+  ASSERT_EQ(ranges.status, 0) << ranges.err;
+  EXPECT_THAT(ranges.out, HasSubstr("| time given to the network | 0.5 experts | 3 experts |"));
+  const Dump by_range = dump({"--count", "6", "--active", "0.5"}, "dial");
+  EXPECT_NE(by_range.samples, low.samples);
+  const Dump by_range_in_twos = dump({"--count", "6", "--active", "0.5", "--batch", "2"}, "dial");
+  for (size_t i = 0; i < 6; ++i) expect_alike(by_range, i, by_range_in_twos, i);
 }
 
 }  // namespace

@@ -51,11 +51,11 @@ INSTANTIATE_TEST_SUITE_P(
         "model.mlp.selection=race", "model.mlp.selection=bl", "model.mlp.selection=be",
         "model.mlp.selection=le", "model.mlp.selection=token", "model.mlp.selection=expert",
         "model.mlp={kind=\"dense\"}", "model.mlp={kind=\"soft_moe\"}",
-        "model.mlp={kind=\"diffmoe\"}",
         "model.heads=4;model.attention={kind=\"moh\",shared=1,active=1}",
         "task.objective={kind=\"ddpm\"}", "data.source.classes=0",
         // Parts that keep something from step to step, or draw random numbers in training.
         moe("selection={kind=\"grouped\",groups=2,bias_rate=0.1},gate=\"sigmoid\""),
+        moe("selection=\"diffmoe\",router=\"linear\",losses={capacity={weight=1}}"),
         moe("selection={kind=\"growing\",steps=10}"),
         moe("selection={kind=\"dense_to_sparse\",steps=10}"), moe("selection=\"capacity\""),
         moe("selection=\"top_p\",gate=\"softmax\""),

@@ -1,11 +1,13 @@
 #include "gallop/sparse/threshold.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
 #include "gallop/base/error.h"
 #include "gallop/sparse/selection.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
@@ -45,6 +47,26 @@ class Race {
   nn::Module parent_;
   std::unique_ptr<Selection> selection_;
 };
+
+// A race over the whole step needs the step to be one micro-batch.
+TEST(Threshold, AGlobalPoolIsOneMicroBatch) {
+  for (const std::string kind : {"race", "bl", "be"}) {
+    nn::Module parent;
+    const auto selection =
+        testing::make<Selection>("kind = \"" + kind + "\"\nscope = \"global\"",
+                                 {.parent = &parent, .experts = 2, .tokens = 2, .active = 1});
+    parent.materialize(/*seed=*/0);
+    const at::Tensor logits = tensor_of({1, 2, 3, 4}).reshape({1, 2, 2});
+    const auto select = [&](int64_t micro_batches) {
+      return testing::message_of([&] {
+        selection->select({logits, logits, logits},
+                          {.training = true, .micro_batches = micro_batches});
+      });
+    };
+    EXPECT_EQ(select(1), "no error");
+    EXPECT_THAT(select(4), ::testing::HasSubstr("a step has 4 micro-batches")) << kind;
+  }
+}
 
 TEST(Threshold, FollowsTheReference) {
   const Fixture fixture("routing/threshold");

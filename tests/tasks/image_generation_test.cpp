@@ -10,8 +10,10 @@
 #include "gallop/config/registry.h"
 #include "gallop/diffusion/ddpm_process.h"
 #include "gallop/models/dit/dit_config.h"
+#include "gallop/sparse/moe.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
+#include "tests/support/weights.h"
 #include "tests/tasks/recording_model.h"
 #include "tests/tasks/synthetic_data.h"
 #include "tests/tasks/tiny_race.h"
@@ -267,16 +269,17 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
   randomize(*model);
   const auto route = [&](Task& of) {
     std::vector<at::Tensor> masks;
-    of.route(*model, 3, Task::Routing::training,
-             [&](const std::vector<sparse::RoutingRecord>& records) {
-               EXPECT_EQ(records.size(), 2u);
-               for (const auto& record : records) {
-                 // Race keeps exactly B * L * k pairs.
-                 EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
-                 EXPECT_FALSE(record.gate_BLE.requires_grad());
-                 masks.push_back(record.mask_BLE);
-               }
-             });
+    of.route(*model, 3, Task::Routing::training, [&](const RoutedBatch& batch) {
+      EXPECT_EQ(batch.records.size(), 2u);
+      EXPECT_EQ(batch.time_B.sizes(), at::IntArrayRef({6}));
+      EXPECT_EQ(batch.loss_B.sizes(), at::IntArrayRef({6}));
+      for (const auto& record : batch.records) {
+        // Race keeps exactly B * L * k pairs.
+        EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
+        EXPECT_FALSE(record.gate_BLE.requires_grad());
+        masks.push_back(record.mask_BLE);
+      }
+    });
     return at::cat(masks);
   };
   const at::Tensor first = route(*task);
@@ -291,6 +294,37 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
   EXPECT_EQ(other->train(*model, 0).losses[0].value.item<double>(), before);
   EXPECT_EQ(other->train(*model, 1).losses[0].value.item<double>(), after);
   EXPECT_TRUE(route(*other).equal(first));
+}
+
+// Balance at global scope counts the micro-batches of a step, and begins anew with the next.
+TEST(ImageGeneration, AStepIsItsMicroBatches) {
+  const auto losses = [](const char* scope, int64_t first) {
+    Task::Args args = small();
+    args.accumulate = 2;
+    auto& mlp = args.model.as<models::DitSettings>().mlp;
+    mlp.as<sparse::MoeSettings>().losses.kinds.insert_or_assign(
+        "balance", testing::component(
+                       "sparse-loss",
+                       std::string("kind = \"balance\"\nweight = 1\nscope = \"") + scope + "\""));
+    const auto task = make_task(args);
+    const auto model = task->make_model();
+    randomize(*model);
+    task->start(first);
+    std::vector<double> values;
+    for (int64_t i = first; i < 4; ++i) {
+      for (const NamedLoss& loss : task->train(*model, i).losses) {
+        if (loss.name == "balance") values.push_back(loss.value.item<double>());
+      }
+    }
+    return values;
+  };
+  const auto alone = losses("batch", 0), step = losses("global", 0);
+  ASSERT_EQ(step.size(), 4u);
+  for (const size_t i : {0, 2}) EXPECT_EQ(step[i], alone[i]) << i;
+  for (const size_t i : {1, 3}) EXPECT_NE(step[i], alone[i]) << i;
+  // A run that goes on at a step is where it was.
+  const auto resumed = losses("global", 2);
+  EXPECT_EQ(resumed, std::vector<double>(step.begin() + 2, step.end()));
 }
 
 TEST(ImageGeneration, AnUnconditionalModelSeesNoLabels) {

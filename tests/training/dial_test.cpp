@@ -29,6 +29,17 @@ class Dial : public ::testing::TestWithParam<const char*> {
     run_ = restore(folder_ / "run");
   }
 
+  /// Experts a token that a layer keeps by the thresholds of a range.
+  static double kept_by(const DialSetting& setting, const LayerScores& layer, int64_t range = 0) {
+    const std::string selection = GetParam();
+    at::Tensor tau =
+        setting.thresholds.at(layer.selection->threshold()->name()).values.select(0, range);
+    if (selection == "be") tau = tau.unsqueeze(-1);  // one a position
+    const at::Tensor &scores = layer.compared_NLE,
+                     kept = selection == "diffmoe" ? scores.gt(tau) : scores.ge(tau);
+    return kept.sum().item<double>() / static_cast<double>(scores.numel() / scores.size(2));
+  }
+
   TemporaryDirectory folder_;
   Restored run_;
 };
@@ -37,32 +48,61 @@ class Dial : public ::testing::TestWithParam<const char*> {
 // average over the data they were measured on.
 TEST_P(Dial, KeepsWhatIsAskedFor) {
   const std::vector<double> actives = {0.5, 1, 2, 3.25, 4};
-  const auto settings = measure_dial(*run_.task, *run_.model, actives, batches);
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = actives, .batches = batches});
   ASSERT_EQ(settings.size(), actives.size());
-  const ThresholdGuard guard(*run_.model);
+  const DialGuard guard(*run_.model);
   for (const DialSetting& setting : settings) {
     turn_dial(*run_.model, setting);
     const auto layers =
-        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference);
+        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference).layers;
     ASSERT_EQ(layers.size(), 2U);
     for (const LayerScores& layer : layers) {
-      at::Tensor tau = setting.thresholds.at(layer.selection->threshold()->name());
-      if (std::string(GetParam()) == "be") tau = tau.unsqueeze(-1);  // one a position
-      const auto tokens = static_cast<double>(layer.gate_NLE.numel() / layer.gate_NLE.size(2));
-      const double kept = layer.gate_NLE.ge(tau).sum().item<double>() / tokens;
       // Every pool rounds its number of kept scores down.
-      EXPECT_NEAR(kept, setting.active, 0.03) << layer.layer;
+      EXPECT_NEAR(kept_by(setting, layer), setting.active, 0.03) << layer.layer;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be"));
+// The same in every range of noise levels, and on average at most what is asked for.
+TEST_P(Dial, KeepsWhatIsAskedForInEveryRange) {
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {1, 2.5}, .batches = batches, .ranges = 3});
+  ASSERT_EQ(settings.size(), 2U);
+  const DialGuard guard(*run_.model);
+  for (const DialSetting& setting : settings) {
+    ASSERT_EQ(setting.range_active.size(), 3U);
+    ASSERT_EQ(setting.edges().size(), 2U);
+    EXPECT_LT(setting.edges()[0], setting.edges()[1]);
+    double sum = 0;
+    for (const double active : setting.range_active) sum += active;
+    EXPECT_LE(sum / 3, setting.active + 1e-9);
+    turn_dial(*run_.model, setting);
+    const auto scores =
+        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference);
+    const at::Tensor range_N = sparse::ThresholdLevels{setting.edges(), {}}.range_of(scores.time_N);
+    for (int64_t range = 0; range < 3; ++range) {
+      const at::Tensor samples_M = range_N.eq(range).nonzero().squeeze(1);
+      // 8 batches of 6 samples, a third each.
+      EXPECT_NEAR(static_cast<double>(samples_M.size(0)), 16, 1);
+      for (LayerScores layer : scores.layers) {
+        layer.compared_NLE = layer.compared_NLE.index_select(0, samples_M);
+        EXPECT_NEAR(kept_by(setting, layer, range), setting.range_active[range], 0.07)
+            << layer.layer;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be", "diffmoe"),
+                         [](const auto& info) { return std::string(info.param); });
 
 using RaceDial = Dial;
 
 TEST_P(RaceDial, CostsMoreAndUsesMoreAndLeavesTheModelAsItWas) {
   const double before = run_.task->evaluate(*run_.model).experts_per_token;
-  const auto settings = measure_dial(*run_.task, *run_.model, {0.5, 1, 2, 4}, batches);
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {0.5, 1, 2, 4}, .batches = batches});
   const auto rows = try_dial(*run_.task, *run_.model, settings);
   ASSERT_EQ(rows.size(), 4U);
   for (size_t i = 1; i < rows.size(); ++i) {
@@ -85,14 +125,19 @@ TEST_P(RaceDial, CostsMoreAndUsesMoreAndLeavesTheModelAsItWas) {
 }
 
 TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
-  const auto settings = measure_dial(*run_.task, *run_.model, {0.5, 1.5}, batches);
+  const auto settings = measure_dial(*run_.task, *run_.model,
+                                     {.actives = {0.5, 1.5}, .batches = batches, .ranges = 2});
   const auto file = folder_ / "dial.safetensors";
   save_dial(file, settings, run_.metadata);
   const DialSetting loaded = load_dial(file, 1.5, run_.metadata);
   ASSERT_EQ(loaded.thresholds.size(), 2U);
-  for (const auto& [name, threshold] : settings[1].thresholds) {
-    EXPECT_TRUE(loaded.thresholds.at(name).equal(threshold)) << name;
+  for (const auto& [name, levels] : settings[1].thresholds) {
+    EXPECT_TRUE(loaded.thresholds.at(name).values.equal(levels.values)) << name;
+    EXPECT_EQ(loaded.thresholds.at(name).edges, levels.edges) << name;
   }
+  EXPECT_EQ(loaded.range_active, settings[1].range_active);
+  EXPECT_THAT(to_markdown(try_dial(*run_.task, *run_.model, settings)),
+              HasSubstr("| time given to the network | 0.5 experts | 1.5 experts |"));
   EXPECT_THAT(message_of([&] { load_dial(file, 2, run_.metadata); }),
               AllOf(HasSubstr("no setting for 2"), HasSubstr("0.5 and 1.5")));
   auto other = run_.metadata;
@@ -106,9 +151,12 @@ TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
   }();
   EXPECT_THAT(message_of([&] { turn_dial(*wider.model, loaded); }),
               HasSubstr("blocks.0.moe.router.threshold"));
-  EXPECT_TRUE(measure_dial(*wider.task, *wider.model, {1}, 1).empty());
-  EXPECT_THAT(message_of([&] { measure_dial(*run_.task, *run_.model, {4.5}, 1); }),
-              HasSubstr("at most the 4"));
+  EXPECT_TRUE(measure_dial(*wider.task, *wider.model, {.actives = {1}, .batches = 1}).empty());
+  const auto error = [&](const DialOptions& options) {
+    return message_of([&] { measure_dial(*run_.task, *run_.model, options); });
+  };
+  EXPECT_THAT(error({.actives = {4.5}, .batches = 1}), HasSubstr("at most the 4"));
+  EXPECT_THAT(error({.actives = {1}, .batches = 1, .ranges = 60}), HasSubstr("too few scores"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Race, RaceDial, ::testing::Values("race"));

@@ -73,9 +73,9 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   int64_t layers = 0;
   restored.task->route(
       *restored.model, calibration_batches, tasks::Task::Routing::training,
-      [&](const std::vector<sparse::RoutingRecord>& records) {
-        layers = static_cast<int64_t>(records.size());
-        for (const auto& record : records) {
+      [&](const tasks::RoutedBatch& batch) {
+        layers = static_cast<int64_t>(batch.records.size());
+        for (const auto& record : batch.records) {
           const at::Tensor tau = **record.selection->threshold();
           pairs += record.gate_BLE.ge(tau).sum().item<double>();
           tokens += static_cast<double>(record.gate_BLE.size(0) * record.gate_BLE.size(1));

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,10 +28,11 @@ struct Taps {
 /// experts a token on average, P kept (token, expert) pairs, H expert hidden width, N heads, C
 /// channels.
 struct ForwardContext {
-  bool training = false;  ///< top-K routing and pending updates; otherwise thresholds
-  at::Tensor timestep_B;  ///< as the network expects it: index 0..999, or t in [0, 1]
-  at::Tensor label_B;     ///< int64; undefined for unconditional models
-  NoiseKey noise;         ///< of this forward; `sample` is that of row 0, row b has sample + b
+  bool training = false;      ///< top-K routing and pending updates; otherwise thresholds
+  int64_t micro_batches = 1;  ///< of a training step, this forward being one of them
+  at::Tensor timestep_B;      ///< as the network expects it: index 0..999, or t in [0, 1]
+  at::Tensor label_B;         ///< int64; undefined for unconditional models
+  NoiseKey noise;             ///< of this forward; `sample` is that of row 0, row b has sample + b
   at::Tensor time_embedding_BD;  ///< what a model made of timestep_B; undefined in others
   at::Tensor time_table_TD;      ///< the same of all noise levels; undefined unless a block asked
   at::Tensor unconditional_B;    ///< bool, rows with the null label; undefined without one

@@ -88,6 +88,18 @@ std::vector<Parameter*> Module::parameters() const {
   return all;
 }
 
+std::vector<Module*> Module::modules() const {
+  std::vector<Module*> all;
+  for (const auto& entry : entries_) {
+    if (const auto* module = std::get_if<Module*>(&entry)) {
+      all.push_back(*module);
+      const auto below = (*module)->modules();
+      all.insert(all.end(), below.begin(), below.end());
+    }
+  }
+  return all;
+}
+
 Parameter* Module::find_parameter(const std::string& name) const {
   for (Parameter* parameter : parameters()) {
     if (parameter->name() == name) return parameter;

@@ -98,6 +98,8 @@ class Module {
 
   /// All parameters and buffers below, in order of declaration.
   std::vector<Parameter*> parameters() const;
+  /// All modules below, each before its own.
+  std::vector<Module*> modules() const;
   /// Null pointer if there is none of that full name.
   Parameter* find_parameter(const std::string& name) const;
   /// Dotted name inside the root; empty for the root.

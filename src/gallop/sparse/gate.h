@@ -8,6 +8,7 @@ namespace gallop::sparse {
 /// with; `key`: what top-K orders by (monotone gates order by the logits, which never saturate).
 struct Scores {
   at::Tensor logits_BLE, gate_BLE, key_BLE;
+  at::Tensor x_BLD;  ///< the tokens that the scores are of, where the layer gives them
 };
 
 /// What a gate sees.

@@ -89,7 +89,8 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
       {.parent = this, .D = args.D, .experts = E, .target_width = head ? args.target_width : 0});
   gate_ = config::make<Gate>(settings.gate, {.parent = this, .D = args.D, .experts = E});
   selection_ = config::make<Selection>(
-      settings.selection, {.parent = this, .experts = E, .tokens = args.tokens, .active = k});
+      settings.selection,
+      {.parent = this, .experts = E, .tokens = args.tokens, .active = k, .D = args.D});
   experts_ = config::make<Experts>(settings.kind_of_experts, {.parent = this,
                                                               .D = args.D,
                                                               .experts = E,
@@ -101,6 +102,7 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
   Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
   Scores scores = gate_->scores({routed.logits_BLE, x_BLD});
+  scores.x_BLD = x_BLD;
   Selected selected = selection_->select(scores, ctx);  // bool [B, L, E]
   if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;
   const Assignment assignment =
@@ -108,22 +110,25 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
   const at::Tensor y_TD =
       experts_->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), assignment, ctx);  // [T, D]
   if (ctx.routing != nullptr) {
-    ctx.routing->push_back({.layer = name(),
-                            .active = active_,
-                            .logits_BLE = scores.logits_BLE,
-                            .gate_BLE = scores.gate_BLE,
-                            .mask_BLE = selected.mask_BLE,
-                            .chosen_BLE = selected.chosen(),
-                            .head_BLH = routed.head_BLH,
-                            .kappa = selected.kappa,
-                            .assignment = assignment,
-                            .x_BLD = x_BLD,
-                            .label_B = ctx.label_B,
-                            .timestep_B = ctx.timestep_B,
-                            .extras = std::move(routed.extras),
-                            .losses = &losses_,
-                            .pending = std::move(selected.pending),
-                            .selection = selection_.get()});
+    routed.extras.merge(selected.extras);
+    ctx.routing->push_back(
+        {.layer = name(),
+         .active = active_,
+         .logits_BLE = scores.logits_BLE,
+         .gate_BLE = scores.gate_BLE,
+         .mask_BLE = selected.mask_BLE,
+         .chosen_BLE = selected.chosen(),
+         .head_BLH = routed.head_BLH,
+         .compared_BLE = selected.compared_BLE.defined() ? selected.compared_BLE : scores.gate_BLE,
+         .kappa = selected.kappa,
+         .assignment = assignment,
+         .x_BLD = x_BLD,
+         .label_B = ctx.label_B,
+         .timestep_B = ctx.timestep_B,
+         .extras = std::move(routed.extras),
+         .losses = &losses_,
+         .pending = std::move(selected.pending),
+         .selection = selection_.get()});
   }
   return y_TD.reshape(x_BLD.sizes());
 }

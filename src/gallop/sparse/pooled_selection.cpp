@@ -41,9 +41,8 @@ PooledSelection::PooledSelection(Pools pools, const ThresholdSettings& settings,
     if (pooled[d]) permutation_.push_back(d);
   }
   if (pools.samples || settings.inference == "threshold") {
-    const double initial = settings.initial.value_or(std::numeric_limits<double>::quiet_NaN());
-    threshold_.emplace(*this, "threshold", threshold_shape(pools, args),
-                       nn::Init::constant(initial), nn::Attributes{.decay = false, .buffer = true});
+    threshold_.emplace(*this, threshold_shape(pools, args),
+                       settings.initial.value_or(std::numeric_limits<double>::quiet_NaN()));
   }
 }
 
@@ -80,22 +79,29 @@ bool PooledSelection::independent_at_inference() const {
   return !pools_.samples || by_threshold({.training = false});
 }
 
-at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE) const {
-  const at::Tensor& tau = **threshold_;
+at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE,
+                                            const nn::ForwardContext& ctx) const {
+  const at::Tensor tau = threshold_->of_samples(ctx);  // [1 or B], with [L] or [E] behind it
   require(!tau.isnan().any().item<bool>(), threshold_->name(),
           " is not set (NaN): the weights come from no training step. Train first, run `gallop "
           "calibrate`, or choose selection.inference = \"top-k\"");
-  // [L] counts positions, [E] experts, [] everything.
-  const bool positions = !pools_.tokens;
-  require(!positions || tau.size(0) == gate_BLE.size(1), threshold_->name(), ": thresholds for ",
-          tau.numel(), " positions, and the sample has ", gate_BLE.size(1), " tokens");
-  return gate_BLE.ge(positions ? tau.unsqueeze(-1) : tau);
+  const bool positions = !pools_.tokens, experts = !pools_.experts;
+  require(!positions || tau.size(1) == gate_BLE.size(1), threshold_->name(), ": thresholds for ",
+          tau.size(-1), " positions, and the sample has ", gate_BLE.size(1), " tokens");
+  return gate_BLE.ge(
+      tau.reshape({tau.size(0), positions ? gate_BLE.size(1) : 1, experts ? gate_BLE.size(2) : 1}));
 }
 
 Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext& ctx) const {
   const at::NoGradGuard no_grad;
-  if (by_threshold(ctx)) return {.mask_BLE = above_threshold(scores.gate_BLE)};
+  if (by_threshold(ctx)) return {.mask_BLE = above_threshold(scores.gate_BLE, ctx)};
 
+  require(!ctx.training || settings_.scope == "batch" || ctx.micro_batches == 1, name(),
+          ": selection.scope = \"global\" wants one race over the whole step, and a step has ",
+          ctx.micro_batches,
+          " micro-batches, whose scores are not known before the first expert of "
+          "the first one runs: set train.accumulate = 1 and a larger train.batch, or scope = "
+          "\"batch\"");
   const at::Tensor key_rows = to_rows(scores.key_BLE);
   const int64_t K = kept_of_pool(args_.active, key_rows.size(1), args_.experts);
   const ops::TopK top = ops::topk_mask(key_rows, K);
@@ -108,8 +114,8 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
     const at::Tensor kappa = pools_.samples || scores.key_BLE.size(0) == 0
                                  ? selected.kappa
                                  : selected.kappa.reshape({scores.key_BLE.size(0), -1}).mean(0);
-    selected.pending.push_back({[tau, kappa, settings = settings_](int64_t applied_steps) {
-      update_threshold(tau, kappa, settings.momentum_at(applied_steps));
+    selected.pending.push_back({[tau, kappa, settings = settings_](const AppliedStep& step) {
+      update_threshold(tau, kappa, settings.momentum_at(step.before));
     }});
   }
   return selected;

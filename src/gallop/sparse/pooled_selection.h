@@ -23,13 +23,13 @@ class PooledSelection : public Selection {
   Pools pools() const override { return pools_; }
   std::optional<int64_t> kept_pairs(int64_t samples) const override;
   bool independent_at_inference() const override;
-  nn::Parameter* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
+  InferenceThreshold* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
   at::Tensor exact_threshold(const at::Tensor& gate_NLE,
                              std::optional<double> active) const override;
 
  private:
   bool by_threshold(const nn::ForwardContext& ctx) const;
-  at::Tensor above_threshold(const at::Tensor& gate_BLE) const;
+  at::Tensor above_threshold(const at::Tensor& gate_BLE, const nn::ForwardContext& ctx) const;
   /// Scores in each pool of that many samples of L tokens.
   int64_t pool_size(int64_t samples, int64_t tokens) const;
   at::Tensor to_rows(const at::Tensor& x_BLE) const;
@@ -39,7 +39,7 @@ class PooledSelection : public Selection {
   ThresholdSettings settings_;
   Args args_;
   std::vector<int64_t> permutation_;  // of (B, L, E): row dimensions first, pooled ones last
-  std::optional<nn::Parameter> threshold_;
+  std::optional<InferenceThreshold> threshold_;
 };
 
 /// K of a pool of `pool` scores: floor(active * pool / experts).

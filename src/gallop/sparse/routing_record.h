@@ -9,16 +9,24 @@
 #include <vector>
 
 #include "gallop/sparse/assignment.h"
+#include "gallop/sparse/step_sums.h"
 
 namespace gallop::sparse {
 
 class Selection;
 class SparseLoss;
 
+/// The step that an update belongs to.
+struct AppliedStep {
+  AppliedStep(int64_t before, bool last = true) : before(before), last(last) {}
+  int64_t before;  ///< steps that were applied before it
+  bool last;       ///< whether the update comes from the last micro-batch of the step
+};
+
 /// A change of a buffer that a training forward wants. The trainer commits it after an applied
 /// step, in micro-batch order, and drops it with a skipped one; the forward itself changes nothing.
 struct PendingUpdate {
-  std::function<void(int64_t applied_steps)> commit;
+  std::function<void(const AppliedStep& step)> commit;
 };
 
 /// What a sparse layer tells the outside about one forward. Tensors carry a graph in training only.
@@ -30,6 +38,7 @@ struct RoutingRecord {
   at::Tensor mask_BLE;    ///< bool, the kept pairs
   at::Tensor chosen_BLE;  ///< bool, the pairs before a capacity dropped some; often the mask itself
   at::Tensor head_BLH;    ///< prediction of the per-layer head; undefined without one
+  at::Tensor compared_BLE;  ///< what the selection's threshold is compared with, if it has one
   at::Tensor kappa;  ///< K-th largest gated score of each pool; undefined at inference by threshold
   Assignment assignment;
   at::Tensor x_BLD;                          ///< the tokens that were routed
@@ -38,6 +47,7 @@ struct RoutingRecord {
   const std::vector<std::unique_ptr<SparseLoss>>* losses = nullptr;  ///< of this layer
   std::vector<PendingUpdate> pending;
   Selection* selection = nullptr;  ///< of this layer; calibration sets its threshold
+  StepSums* step = nullptr;        ///< of the micro-batches of this training step; null: alone
 
   /// What the router shows under that name; throws Error that says which layer has none.
   const at::Tensor& extra(const std::string& name) const;

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
 #include "gallop/sparse/gate.h"
+#include "gallop/sparse/inference_threshold.h"
 #include "gallop/sparse/routing_record.h"
 
 namespace gallop::sparse {
@@ -20,8 +23,10 @@ struct Selected {
   at::Tensor mask_BLE;  ///< bool
   at::Tensor kappa;  ///< [rows] K-th largest gated score, +inf where K = 0; undefined by threshold
   std::vector<PendingUpdate> pending;
-  at::Tensor chosen_BLE;  ///< bool, before a capacity dropped some; undefined: the mask
-  at::Tensor gate_BLE;    ///< replaces the gated scores where a selection makes its own weights
+  at::Tensor chosen_BLE;    ///< bool, before a capacity dropped some; undefined: the mask
+  at::Tensor gate_BLE;      ///< replaces the gated scores where a selection makes its own weights
+  at::Tensor compared_BLE;  ///< what the threshold is compared with; undefined: the gated scores
+  std::map<std::string, at::Tensor> extras;  ///< what the selection shows to losses made for it
 
   const at::Tensor& chosen() const { return chosen_BLE.defined() ? chosen_BLE : mask_BLE; }
 };
@@ -34,6 +39,7 @@ class Selection : public nn::Module {
     nn::Module* parent = nullptr;
     int64_t experts = 0, tokens = 0;  ///< E, L
     double active = 0;                ///< K, may be fractional
+    int64_t D = 0;                    ///< width of the tokens
   };
   using nn::Module::Module;
   virtual Selected select(const Scores& scores, const nn::ForwardContext& ctx) const = 0;
@@ -44,11 +50,12 @@ class Selection : public nn::Module {
   /// Whether, outside training, no sample of a batch changes what another one gets.
   virtual bool independent_at_inference() const { return !pools().samples; }
   /// The threshold buffer, or null for a kind that has none.
-  virtual nn::Parameter* threshold() { return nullptr; }
-  /// From gated scores [N, L, E] of many samples: the exact value of the threshold buffer for
-  /// `active` experts a token on average (absent: K), the (1 - active/E) quantile of each of its
-  /// pools. Only for kinds with a threshold; throws Error unless 0 < active <= E.
-  virtual at::Tensor exact_threshold(const at::Tensor& gate_NLE,
+  virtual InferenceThreshold* threshold() { return nullptr; }
+  /// From what the threshold is compared with, [N, L, E] of many samples: the exact value of the
+  /// threshold buffer for `active` experts a token on average (absent: K), the (1 - active/E)
+  /// quantile of each of its pools. Only for kinds with a threshold; throws Error unless 0 < active
+  /// <= E.
+  virtual at::Tensor exact_threshold(const at::Tensor& compared_NLE,
                                      std::optional<double> active = {}) const;
 };
 

@@ -11,9 +11,9 @@ StepCounter::StepCounter(nn::Module& owner)
 int64_t StepCounter::steps() const { return step_->to(at::kLong).item<int64_t>(); }
 
 PendingUpdate StepCounter::update() const {
-  return {[step = *step_](int64_t applied_steps) {
+  return {[step = *step_](const AppliedStep& applied) {
     const at::NoGradGuard no_grad;
-    step.fill_(applied_steps + 1);
+    step.fill_(applied.before + 1);
   }};
 }
 

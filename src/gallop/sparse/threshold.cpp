@@ -16,6 +16,14 @@ void ThresholdSettings::fields(config::Visitor& v) {
           {"threshold", "top-k"});
 }
 
+void BatchPoolSettings::fields(config::Visitor& v) {
+  ThresholdSettings::fields(v);
+  v.field("scope", scope,
+          "what competes in training: \"batch\": each micro-batch on its own; \"global\": the "
+          "whole step, which must then be one micro-batch",
+          {"batch", "global"});
+}
+
 double ThresholdSettings::momentum_at(int64_t applied_steps) const {
   if (!warmup) return momentum;
   const auto s = static_cast<double>(applied_steps);

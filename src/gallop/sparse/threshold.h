@@ -14,10 +14,19 @@ struct ThresholdSettings : config::Fields<ThresholdSettings> {
   bool warmup = true;
   std::optional<double> initial;
   std::string inference = "threshold";
+  std::string scope = "batch";  ///< a key of BatchPoolSettings only
   void fields(config::Visitor& v) override;
 
   /// m at a step: the constant, or min(momentum, (1+s)/(10+s)) with s the applied steps of the run.
   double momentum_at(int64_t applied_steps) const;
+};
+
+/// Of a selection whose pools span the samples of a batch.
+struct BatchPoolSettings : ThresholdSettings {
+  void fields(config::Visitor& v) override;
+  std::unique_ptr<Struct> clone() const override {
+    return std::make_unique<BatchPoolSettings>(*this);
+  }
 };
 
 /// Of a selection whose pools lie inside a sample: its top-K depends on no other sample, and is

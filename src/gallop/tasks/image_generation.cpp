@@ -158,6 +158,7 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   const Inputs inputs = draw(model, std::move(batch), "train");
   const at::Tensor output = model.forward(
       inputs.noised.x_BCHW, {.training = true,
+                             .micro_batches = args_.accumulate,
                              .timestep_B = inputs.noised.model_time_B,
                              .label_B = inputs.label_B,
                              .noise = {.seed = args_.seed,
@@ -169,6 +170,8 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   for (const auto& [name, value_B] : losses.parts)
     result.parts.emplace_back(name, value_B.detach().mean());
   if (result.routing.empty()) return result;
+  if (micro_batch % args_.accumulate == 0) step_sums_.start_step();
+  for (sparse::RoutingRecord& record : result.routing) record.step = &step_sums_;
   for (auto& [kind, value, weight] :
        sparse::total_losses(result.routing, model.to_tokens(inputs.noised.target_BCHW)))
     result.losses.push_back({.name = kind, .value = value, .weight = weight});
@@ -216,23 +219,23 @@ EvalOutput ImageGeneration::evaluate(
           .samples = count};
 }
 
-void ImageGeneration::route(
-    const models::Model& model, int64_t batches, Routing mode,
-    const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) {
+void ImageGeneration::route(const models::Model& model, int64_t batches, Routing mode,
+                            const std::function<void(const RoutedBatch&)>& visit) {
   const at::NoGradGuard no_grad;
   data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
   for (int64_t n = 0; n < batches; ++n) {
     const Inputs inputs = draw(model, loader.next(), "route");
-    std::vector<sparse::RoutingRecord> routing;
-    model.forward(inputs.noised.x_BCHW,
-                  {.training = mode == Routing::training,
-                   .timestep_B = inputs.noised.model_time_B,
-                   .label_B = inputs.label_B,
-                   .noise = {.seed = args_.seed,
-                             .purpose = "route.routing",
-                             .sample = static_cast<uint64_t>(n * args_.batch)},
-                   .routing = &routing});
-    visit(routing);
+    RoutedBatch batch{.time_B = inputs.noised.model_time_B};
+    const at::Tensor output = model.forward(
+        inputs.noised.x_BCHW, {.training = mode == Routing::training,
+                               .timestep_B = inputs.noised.model_time_B,
+                               .label_B = inputs.label_B,
+                               .noise = {.seed = args_.seed,
+                                         .purpose = "route.routing",
+                                         .sample = static_cast<uint64_t>(n * args_.batch)},
+                               .routing = &batch.records});
+    batch.loss_B = process_->loss(output, inputs.noised).main_B;
+    visit(batch);
   }
 }
 

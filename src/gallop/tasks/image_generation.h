@@ -34,7 +34,7 @@ class ImageGeneration : public Task {
       const models::Model& model,
       const std::function<void(int64_t done, int64_t total)>& progress = {}) override;
   void route(const models::Model& model, int64_t batches, Routing routing,
-             const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) override;
+             const std::function<void(const RoutedBatch&)>& visit) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.
   at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
   void check(const models::Model& model, const SampleRequest& request) const override;
@@ -63,6 +63,7 @@ class ImageGeneration : public Task {
   mutable std::shared_ptr<const data::Dataset> training_data_;
   std::shared_ptr<const data::Dataset> held_out_;
   std::unique_ptr<data::Loader> loader_;
+  sparse::StepSums step_sums_;
   int64_t next_ = 0;  ///< the micro-batch that `loader_` gives next
 };
 

@@ -42,6 +42,13 @@ struct EvalOutput {
   int64_t samples = 0;
 };
 
+/// One batch that was routed without learning from it.
+struct RoutedBatch {
+  std::vector<sparse::RoutingRecord> records;
+  at::Tensor time_B;  ///< as the network is given it
+  at::Tensor loss_B;  ///< the main loss of each sample
+};
+
 /// Images that someone wants. Sample i of a seed has the same noise to the bit whatever the count
 /// and the batch size.
 struct SampleRequest {
@@ -64,7 +71,8 @@ class Task {
   struct Args {
     data::DataConfig data;
     config::Component model{"model", "dit"};
-    int64_t batch = 1;
+    int64_t batch = 1;       ///< samples of a micro-batch
+    int64_t accumulate = 1;  ///< micro-batches of a step
     uint64_t seed = 0;
     int64_t eval_samples = 0, eval_batch = 1;
     /// What the data holds, where that is known; the data set is then opened on first use only.
@@ -87,9 +95,8 @@ class Task {
   /// at inference (by thresholds, where the model has them) and without changing anything: what
   /// thresholds are calibrated on. Calls `visit` for each batch.
   enum class Routing { training, inference };
-  virtual void route(
-      const models::Model& model, int64_t batches, Routing routing,
-      const std::function<void(const std::vector<sparse::RoutingRecord>&)>& visit) = 0;
+  virtual void route(const models::Model& model, int64_t batches, Routing routing,
+                     const std::function<void(const RoutedBatch&)>& visit) = 0;
   /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1]. Throws Error for a label
   /// that the model does not know and a sampler that does not fit the objective.
   virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;

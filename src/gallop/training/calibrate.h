@@ -15,18 +15,24 @@ namespace gallop::training {
 /// Batches of training data that thresholds are calibrated on, unless someone says otherwise.
 constexpr int64_t calibration_batches = 64;
 
-/// The gated scores of one sparse layer whose selection has a threshold.
+/// What the threshold of one sparse layer is compared with.
 struct LayerScores {
   std::string layer;
   sparse::Selection* selection = nullptr;
-  at::Tensor gate_NLE;  ///< of all samples
+  at::Tensor compared_NLE;  ///< of all samples
 };
 
-/// Of `batches` fixed batches of training data, keyed by the recipe's seed; empty for models
-/// without thresholds. `progress` is called after every batch and may throw to stop.
-std::vector<LayerScores> collect_scores(tasks::Task& task, const models::Model& model,
-                                        int64_t batches, tasks::Task::Routing routing,
-                                        const std::function<void(int64_t batch)>& progress = {});
+/// The layers with thresholds on the same N samples.
+struct CollectedScores {
+  std::vector<LayerScores> layers;  ///< empty for models without thresholds
+  at::Tensor time_N, loss_N;        ///< see tasks::RoutedBatch
+};
+
+/// Of `batches` fixed batches of training data, keyed by the recipe's seed. `progress` is called
+/// after every batch and may throw to stop.
+CollectedScores collect_scores(tasks::Task& task, const models::Model& model, int64_t batches,
+                               tasks::Task::Routing routing,
+                               const std::function<void(int64_t batch)>& progress = {});
 
 /// The threshold of one sparse layer before and after.
 struct CalibratedLayer {

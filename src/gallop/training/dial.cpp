@@ -1,8 +1,9 @@
 #include "gallop/training/dial.h"
 
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <sstream>
 
@@ -12,6 +13,7 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/sparse/selection.h"
 #include "gallop/training/calibrate.h"
+#include "gallop/training/dial_budget.h"
 
 namespace gallop::training {
 namespace {
@@ -19,83 +21,179 @@ namespace {
 // Metadata that tells one set of weights from another.
 constexpr const char* identity[] = {"run", "role", "step"};
 
+// Beside the thresholds of a setting.
+constexpr const char* edges_name = "range-edges";
+constexpr const char* active_name = "range-active";
+
+std::vector<double> numbers_of(const formats::TensorView& view) {
+  const at::Tensor values = nn::to_tensor(view).to(at::kDouble).contiguous();
+  return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
+}
+
 std::string text_of(double active) {
   std::ostringstream text;
   text << active;
   return text.str();
 }
 
-}  // namespace
-
-ThresholdGuard::ThresholdGuard(const models::Model& model) {
-  for (const nn::Parameter* parameter : model.parameters()) {
-    if (parameter->attributes().buffer) before_.emplace_back(**parameter, (**parameter).clone());
+std::map<std::string, sparse::InferenceThreshold*> thresholds_of(const models::Model& model) {
+  std::map<std::string, sparse::InferenceThreshold*> all;
+  for (nn::Module* module : model.modules()) {
+    auto* selection = dynamic_cast<sparse::Selection*>(module);
+    if (selection == nullptr || selection->threshold() == nullptr) continue;
+    all.emplace(selection->threshold()->name(), selection->threshold());
   }
+  return all;
 }
 
-ThresholdGuard::~ThresholdGuard() {
-  const at::NoGradGuard no_grad;
-  for (auto& [buffer, value] : before_) buffer.copy_(value);
+// Equally filled ranges of the times.
+std::vector<double> edges_of(const at::Tensor& time_N, int64_t ranges) {
+  const at::Tensor sorted_N = std::get<0>(time_N.to(at::kDouble).sort());
+  std::vector<double> edges;
+  for (int64_t i = 1; i < ranges; ++i) {
+    edges.push_back(sorted_N[i * sorted_N.size(0) / ranges].item<double>());
+  }
+  return edges;
+}
+
+// Numbers of experts that the ranges are tried with, evenly spaced in their logarithm: from half of
+// the least that is asked for to twice the most.
+std::vector<double> candidates_for(const std::vector<double>& actives, int64_t experts) {
+  constexpr int count = 8;
+  const auto [least, most] = std::minmax_element(actives.begin(), actives.end());
+  const double from = *least / 2, to = std::min(*most * 2, static_cast<double>(experts));
+  std::vector<double> candidates;
+  for (int i = 0; i < count; ++i) {
+    candidates.push_back(from * std::pow(to / from, static_cast<double>(i) / (count - 1)));
+  }
+  return candidates;
+}
+
+// The settings of one model on one sample of the data.
+class Measurement {
+ public:
+  Measurement(tasks::Task& task, const models::Model& model, const DialOptions& options)
+      : task_(task), model_(model), options_(options) {
+    const auto settings = static_cast<int64_t>(options.actives.size());
+    total_ = options.batches * (1 + settings * refinements);
+  }
+
+  std::vector<DialSetting> settings() {
+    trained_ = collect(tasks::Task::Routing::training);
+    if (trained_.layers.empty()) return {};
+    experts_ = trained_.layers[0].compared_NLE.size(2);
+    for (const double active : options_.actives) {
+      require(active > 0 && active <= static_cast<double>(experts_), "the compute dial: ", active,
+              " experts a token are not more than 0 and at most the ", experts_, " there are");
+    }
+    edges_ = edges_of(trained_.time_N, options_.ranges);
+    range_N_ = sparse::ThresholdLevels{edges_, {}}.range_of(trained_.time_N);
+    if (options_.ranges > 1) try_candidates();
+    std::vector<DialSetting> settings;
+    for (const double active : options_.actives) {
+      settings.push_back(refined(active, options_.ranges == 1
+                                             ? std::vector<double>{active}
+                                             : share_budget(candidates_, loss_RC_, active)));
+    }
+    return settings;
+  }
+
+ private:
+  CollectedScores collect(tasks::Task::Routing routing) {
+    return collect_scores(task_, model_, options_.batches, routing, [this](int64_t) {
+      ++done_;
+      if (options_.progress) options_.progress(done_, total_);
+    });
+  }
+
+  at::Tensor samples_of(int64_t range) const { return range_N_.eq(range).nonzero().squeeze(1); }
+
+  DialSetting from_scores(const CollectedScores& scores, double active,
+                          const std::vector<double>& range_active) const {
+    DialSetting setting{.active = active, .range_active = range_active, .thresholds = {}};
+    for (const LayerScores& layer : scores.layers) {
+      std::vector<at::Tensor> values;
+      for (size_t r = 0; r < range_active.size(); ++r) {
+        values.push_back(layer.selection->exact_threshold(
+            layer.compared_NLE.index_select(0, samples_of(static_cast<int64_t>(r))),
+            range_active[r]));
+      }
+      setting.thresholds[layer.selection->threshold()->name()] = {edges_, at::stack(values)};
+    }
+    return setting;
+  }
+
+  DialSetting refined(double active, const std::vector<double>& range_active) {
+    DialSetting setting = from_scores(trained_, active, range_active);
+    for (int64_t i = 0; i < refinements; ++i) {
+      turn_dial(model_, setting);
+      setting = from_scores(collect(tasks::Task::Routing::inference), active, range_active);
+    }
+    return setting;
+  }
+
+  // What each range loses with each number of experts.
+  void try_candidates() {
+    candidates_ = candidates_for(options_.actives, experts_);
+    total_ += options_.batches * static_cast<int64_t>(candidates_.size()) * (1 + refinements);
+    loss_RC_.resize(static_cast<size_t>(options_.ranges));
+    for (const double active : candidates_) {
+      const auto ranges = static_cast<size_t>(options_.ranges);
+      turn_dial(model_, refined(active, std::vector<double>(ranges, active)));
+      const at::Tensor loss_N = collect(tasks::Task::Routing::inference).loss_N;
+      for (size_t r = 0; r < ranges; ++r) {
+        loss_RC_[r].push_back(loss_N.index_select(0, samples_of(static_cast<int64_t>(r)))
+                                  .to(at::kDouble)
+                                  .mean()
+                                  .item<double>());
+      }
+    }
+  }
+
+  tasks::Task& task_;
+  const models::Model& model_;
+  const DialOptions& options_;
+  CollectedScores trained_;
+  int64_t experts_ = 0, done_ = 0, total_ = 0;
+  std::vector<double> edges_, candidates_;
+  at::Tensor range_N_;
+  std::vector<std::vector<double>> loss_RC_;
+};
+
+}  // namespace
+
+DialGuard::~DialGuard() {
+  for (auto& [name, threshold] : thresholds_of(model_)) threshold->set_levels({});
 }
 
 std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
-                                      const std::vector<double>& actives, int64_t batches,
-                                      const std::function<void(int64_t, int64_t)>& progress) {
-  const ThresholdGuard guard(model);
-  const auto settings_count = static_cast<int64_t>(actives.size());
-  const int64_t total = batches * (1 + settings_count * refinements);
-  int64_t done = 0;
-  const auto count = [&](int64_t) {
-    ++done;
-    if (progress) progress(done, total);
-  };
-  const auto thresholds = [](const std::vector<LayerScores>& layers, double active) {
-    std::map<std::string, at::Tensor> by_name;
-    for (const LayerScores& layer : layers) {
-      by_name[layer.selection->threshold()->name()] =
-          layer.selection->exact_threshold(layer.gate_NLE, active);
-    }
-    return by_name;
-  };
-  std::vector<DialSetting> settings;
-  {
-    const auto layers = collect_scores(task, model, batches, tasks::Task::Routing::training, count);
-    if (layers.empty()) return settings;
-    for (const double active : actives) settings.push_back({active, thresholds(layers, active)});
-  }
-  for (DialSetting& setting : settings) {
-    for (int64_t i = 0; i < refinements; ++i) {
-      turn_dial(model, setting);
-      setting.thresholds =
-          thresholds(collect_scores(task, model, batches, tasks::Task::Routing::inference, count),
-                     setting.active);
-    }
-  }
-  return settings;
+                                      const DialOptions& options) {
+  const DialGuard guard(model);
+  Measurement measurement(task, model, options);
+  return measurement.settings();
 }
 
 void turn_dial(const models::Model& model, const DialSetting& setting) {
-  const at::NoGradGuard no_grad;
-  std::map<std::string, at::Tensor> own;
-  for (const nn::Parameter* parameter : model.parameters()) {
-    if (parameter->attributes().buffer) own.emplace(parameter->name(), **parameter);
-  }
-  for (const auto& [name, threshold] : setting.thresholds) {
-    const auto found = own.find(name);
-    require(found != own.end() && found->second.sizes() == threshold.sizes(),
+  const auto own = thresholds_of(model);
+  for (const auto& [name, levels] : setting.thresholds) {
+    require(own.contains(name) && levels.values.sizes().slice(1) == own.at(name)->shape(),
             "the compute dial holds a threshold '", name,
             "' that this model does not have in that shape: it was measured on another model");
   }
-  for (const auto& [name, threshold] : setting.thresholds) own.at(name).copy_(threshold);
+  for (const auto& [name, levels] : setting.thresholds) own.at(name)->set_levels(levels);
 }
 
 void save_dial(const std::filesystem::path& path, const std::vector<DialSetting>& settings,
                const formats::Metadata& weights) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const DialSetting& setting : settings) {
-    for (const auto& [name, threshold] : setting.thresholds) {
-      tensors.emplace_back(text_of(setting.active) + "/" + name, threshold.contiguous());
-    }
+    const auto add = [&, active = text_of(setting.active)](const std::string& name,
+                                                           const at::Tensor& value) {
+      tensors.emplace_back(active + "/" + name, value.contiguous());
+    };
+    add(edges_name, at::tensor(setting.edges(), at::kDouble));
+    add(active_name, at::tensor(setting.range_active, at::kDouble));
+    for (const auto& [name, levels] : setting.thresholds) add(name, levels.values);
   }
   formats::Metadata metadata = {{"format", "gallop-dial"}};
   for (const char* key : identity) {
@@ -115,18 +213,27 @@ DialSetting load_dial(const std::filesystem::path& path, double active,
     require(there == here, path.string(), ": the compute dial was measured on other weights (", key,
             " '", there, "', these have '", here, "'): run `gallop calibrate --active` again");
   }
-  DialSetting setting{.active = active, .thresholds = {}};
+  DialSetting setting{.active = active, .range_active = {}, .thresholds = {}};
   std::vector<std::string> known;
+  std::vector<double> edges;
   for (const formats::TensorView& view : reader.tensors()) {
     const size_t slash = view.name.find('/');
     const std::string of = view.name.substr(0, slash);
     if (known.empty() || known.back() != of) known.push_back(of);
     if (of != text_of(active)) continue;
-    setting.thresholds.emplace(view.name.substr(slash + 1), nn::to_tensor(view));
+    const std::string name = view.name.substr(slash + 1);
+    if (name == edges_name) {
+      edges = numbers_of(view);
+    } else if (name == active_name) {
+      setting.range_active = numbers_of(view);
+    } else {
+      setting.thresholds[name].values = nn::to_tensor(view);
+    }
   }
   require(!setting.thresholds.empty(), path.string(), " has no setting for ", active,
           " experts a token; it has ", join_list(known), ". Others: gallop calibrate RUN --active ",
           active);
+  for (auto& [name, levels] : setting.thresholds) levels.edges = edges;
   return setting;
 }
 

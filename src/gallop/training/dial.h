@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gallop/formats/safetensors.h"
+#include "gallop/sparse/inference_threshold.h"
 #include "gallop/tasks/task.h"
 
 namespace gallop::training {
@@ -19,36 +20,49 @@ constexpr const char* dial_file = "dial.safetensors";
 
 /// The compute dial: a model whose selection has thresholds has learned an order of all (token,
 /// expert) pairs, so that other thresholds run the same weights with more or fewer experts a token.
-/// One setting of it: thresholds by parameter name.
+/// One setting of it: thresholds by parameter name, for each range of noise levels.
 struct DialSetting {
-  double active = 0;  ///< experts a token, on average over the calibration data
-  std::map<std::string, at::Tensor> thresholds;
+  double active = 0;                 ///< experts a token, on average over the calibration data
+  std::vector<double> range_active;  ///< the same of each range of noise levels
+  std::map<std::string, sparse::ThresholdLevels> thresholds;
+
+  /// Inner borders of the ranges, in the times that the network is given.
+  const std::vector<double>& edges() const { return thresholds.begin()->second.edges; }
 };
 
 constexpr int64_t refinements = 2;
 
-/// Puts back the thresholds that a model had.
-class ThresholdGuard {
+/// Takes the settings of a dial off a model again.
+class DialGuard {
  public:
-  explicit ThresholdGuard(const models::Model& model);
-  ~ThresholdGuard();
-  ThresholdGuard(const ThresholdGuard&) = delete;
-  ThresholdGuard& operator=(const ThresholdGuard&) = delete;
+  explicit DialGuard(const models::Model& model) : model_(model) {}
+  ~DialGuard();
+  DialGuard(const DialGuard&) = delete;
+  DialGuard& operator=(const DialGuard&) = delete;
 
  private:
-  std::vector<std::pair<at::Tensor, at::Tensor>> before_;  // buffer, its value
+  const models::Model& model_;
 };
 
-/// Thresholds for each of `actives` (0 < active <= E) on `batches` fixed batches of training data
-/// (see Task::route): first from the scores of training, then `refinements` times from those that
-/// the model gives with these thresholds, since what a layer keeps changes the scores of the next.
-/// Empty for models without thresholds; the model is as before at the end. `progress` is called
-/// with the batches done of all and may throw to stop.
-std::vector<DialSetting> measure_dial(
-    tasks::Task& task, const models::Model& model, const std::vector<double>& actives,
-    int64_t batches, const std::function<void(int64_t done, int64_t total)>& progress = {});
+struct DialOptions {
+  std::vector<double> actives;  ///< 0 < active <= E, in the order of the settings
+  int64_t batches = 0;          ///< fixed batches of training data, see Task::route
+  /// Ranges of noise levels, each with the same number of calibration samples and thresholds of its
+  /// own. With more than one the experts go to those whose loss falls most for them.
+  int64_t ranges = 1;
+  /// Called with the batches done of all; may throw to stop.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
 
-/// Puts the thresholds into the model. Throws Error where they are not those of this model.
+/// Thresholds for each of the numbers of experts: first from the scores of training, then
+/// `refinements` times from those that the model gives with these thresholds, since what a layer
+/// keeps changes the scores of the next. Empty for models without thresholds; the model is as
+/// before at the end.
+std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
+                                      const DialOptions& options);
+
+/// Puts the thresholds of the setting before those of the model. Throws Error where they are not
+/// those of this model.
 void turn_dial(const models::Model& model, const DialSetting& setting);
 
 /// The settings in a safetensors file, with the metadata of the weights they were measured on.

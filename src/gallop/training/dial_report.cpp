@@ -18,12 +18,31 @@ std::string format(const char* pattern, Args... args) {
   return text;
 }
 
+// A row for each range of noise levels, a column for each setting.
+std::string ranges_to_markdown(const std::vector<DialRow>& rows) {
+  std::string text = "| time given to the network |", line = "|---|";
+  for (const DialRow& row : rows) {
+    text += format(" %g experts |", row.active);
+    line += "---|";
+  }
+  text += "\n" + line + "\n";
+  const std::vector<double>& edges = rows[0].edges;
+  for (size_t r = 0; r <= edges.size(); ++r) {
+    text += r == 0              ? format("| below %.4g |", edges[0])
+            : r == edges.size() ? format("| from %.4g |", edges[r - 1])
+                                : format("| %.4g to %.4g |", edges[r - 1], edges[r]);
+    for (const DialRow& row : rows) text += format(" %.2f |", row.range_active[r]);
+    text += "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
                               const std::vector<DialSetting>& settings,
                               const std::function<void(int64_t, int64_t)>& progress) {
-  const ThresholdGuard guard(model);
+  const DialGuard guard(model);
   std::vector<DialRow> rows;
   for (const DialSetting& setting : settings) {
     turn_dial(model, setting);
@@ -35,6 +54,8 @@ std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - began;
     rows.push_back(
         {.active = setting.active,
+         .edges = setting.edges(),
+         .range_active = setting.range_active,
          .experts_per_token = out.experts_per_token,
          .loss = out.losses.front().second,
          .multiply_adds = models::multiply_adds_with(model, out.experts_per_token / out.active),
@@ -51,6 +72,7 @@ std::string to_markdown(const std::vector<DialRow>& rows) {
     text += format("| %g | %.3f | %.4f | %.1f M | %.2f |\n", row.active, row.experts_per_token,
                    row.loss, row.multiply_adds / 1e6, row.seconds * 1e3);
   }
+  if (!rows.empty() && !rows[0].edges.empty()) text += "\n" + ranges_to_markdown(rows);
   return text;
 }
 
@@ -69,7 +91,7 @@ std::string to_svg(const std::vector<DialRow>& rows) {
 formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each) {
-  const ThresholdGuard guard(model);
+  const DialGuard guard(model);
   const std::vector<int64_t> rows = shown_classes(model.args().classes);
   tasks::SampleRequest all = request;
   all.labels.clear();

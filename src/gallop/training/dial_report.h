@@ -11,11 +11,12 @@ namespace gallop::training {
 
 /// What one setting of the compute dial costs and gives, on the held-out set.
 struct DialRow {
-  double active = 0;             ///< experts a token that the thresholds were measured for
-  double experts_per_token = 0;  ///< on the held-out set
-  double loss = 0;               ///< the main loss
-  double multiply_adds = 0;      ///< of one sample's forward
-  double seconds = 0;            ///< of one sample, in batches of eval.batch
+  double active = 0;  ///< experts a token that the thresholds were measured for
+  std::vector<double> edges, range_active;  ///< see DialSetting
+  double experts_per_token = 0;             ///< on the held-out set
+  double loss = 0;                          ///< the main loss
+  double multiply_adds = 0;                 ///< of one sample's forward
+  double seconds = 0;                       ///< of one sample, in batches of eval.batch
 };
 
 /// Evaluates the model at each setting. The model's thresholds are as before at the end. `progress`

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
@@ -82,7 +83,7 @@ std::vector<std::pair<std::string, double>> ordered(const Values& values) {
 
 struct Trainer::StepReport {
   Values values;  // "loss", each loss and part by name, "grad_norm"
-  std::vector<sparse::PendingUpdate> pending;
+  std::vector<std::vector<sparse::PendingUpdate>> pending;  // of each micro-batch
   std::vector<int64_t> samples;
   sparse::RoutingStatistics routing;  // of the last micro-batch
   bool sparse = false;
@@ -237,10 +238,9 @@ Trainer::StepReport Trainer::train_step() {
     report.values["loss"] += total.item<double>();
     total.backward();
     report.samples.insert(report.samples.end(), out.samples.begin(), out.samples.end());
+    auto& pending = report.pending.emplace_back();
     for (sparse::RoutingRecord& record : out.routing) {
-      for (sparse::PendingUpdate& update : record.pending) {
-        report.pending.push_back(std::move(update));
-      }
+      std::move(record.pending.begin(), record.pending.end(), std::back_inserter(pending));
     }
     if (i + 1 == micro_batches && !out.routing.empty()) {
       const at::NoGradGuard no_grad;
@@ -270,7 +270,10 @@ bool Trainer::apply(StepReport& report) {
     report.values["lr"] = factor * optimizer_->learning_rate();
     optimizer_->step(state_.applied + 1, factor, clip_factor(report.norm(), recipe_.train.clip),
                      {trainable_parameters(*average_), recipe_.ema.decay_at(state_.applied)});
-    for (const sparse::PendingUpdate& update : report.pending) update.commit(state_.applied);
+    for (const auto& pending : report.pending) {
+      const sparse::AppliedStep step(state_.applied, &pending == &report.pending.back());
+      for (const sparse::PendingUpdate& update : pending) update.commit(step);
+    }
     copy_untrained(*model_, *average_);
     state_.applied += 1;
     state_.skipped_in_row = 0;

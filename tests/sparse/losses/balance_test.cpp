@@ -1,3 +1,4 @@
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -29,6 +30,47 @@ TEST(Balance, ScopeSaysWhichTokensMustBeEven) {
   // Importance 2, 2 of the batch; of a sample 2, 0 with mean 1 and unbiased variance 2.
   EXPECT_NEAR(loss_of("importance", record).item<double>(), 0, 1e-6);
   EXPECT_NEAR(loss_of("importance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
+}
+
+// Two micro-batches that are each sent to one expert: uneven alone, even as a step.
+TEST(Balance, GlobalScopeCountsTheStepSoFar) {
+  const at::Tensor first = tensor_of({100, 0, 100, 0}).reshape({1, 2, 2});
+  StepSums step;
+  const auto record = [&](const at::Tensor& logits) {
+    RoutingRecord made = record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+    made.step = &step;
+    return made;
+  };
+  const auto of = [&](const char* kind, const RoutingRecord& of) {
+    return loss_of(kind, of, "scope = \"global\"").item<double>();
+  };
+  for (int round = 0; round < 2; ++round) {
+    step.start_step();
+    const RoutingRecord one = record(first), other = record(first.flip(2));
+    for (const char* kind : {"balance", "soft_balance", "importance"}) {
+      EXPECT_NEAR(of(kind, one), 2, 1e-6) << kind;
+      EXPECT_NEAR(of(kind, other), std::string(kind) == "importance" ? 0 : 1, 1e-6) << kind;
+      EXPECT_NEAR(loss_of(kind, other).item<double>(), 2, 1e-6) << kind;
+    }
+  }
+  // Outside of a step a forward is alone.
+  RoutingRecord alone = record(first);
+  alone.step = nullptr;
+  EXPECT_NEAR(of("balance", alone), 2, 1e-6);
+}
+
+// What earlier micro-batches had counts, but their graphs are gone.
+TEST(Balance, EarlierMicroBatchesCarryNoGradient) {
+  StepSums step;
+  for (const char* name : {"first", "second"}) {
+    const at::Tensor logits = testing::random_normal({1, 4, 3}, name).set_requires_grad(true);
+    RoutingRecord record = record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+    record.step = &step;
+    for (const char* kind : {"balance", "soft_balance", "importance", "router_similarity"}) {
+      loss_of(kind, record, "scope = \"global\"").backward({}, /*retain_graph=*/true);
+    }
+    EXPECT_GT(logits.grad().abs().sum().item<double>(), 0);
+  }
 }
 
 // p = (3/4, 1/4) twice; both experts are used, the first choice is always expert 0.

@@ -7,6 +7,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"
+#include "tests/support/tensors.h"
 
 namespace gallop::sparse {
 namespace {
@@ -75,6 +76,29 @@ TEST(Grouped, TheBiasFollowsTheReference) {
     fixture.expect_close(*bias, out + "bias");
   }
   fixture.expect_all_checked();
+}
+
+// Two micro-batches with opposite loads: even as a step, and two steps back and forth alone.
+TEST(Grouped, TheBiasMovesOnceAStepByTheLoadsOfAllMicroBatches) {
+  for (const bool whole : {true, false}) {
+    Selector selector(std::string("kind = \"grouped\"\nbias_rate = 0.5\nbias_scope = \"") +
+                          (whole ? "global" : "batch") + "\"",
+                      {1, 2, 2}, 1);
+    const at::Tensor logits = testing::tensor_of({2, 0, 2, 0}).reshape({1, 2, 2});
+    const auto first = selector.select(scores_of("sigmoid", logits)).pending;
+    const auto second = selector.select(scores_of("sigmoid", logits.flip(2))).pending;
+    const auto commit = [&](const auto& pending, bool last) {
+      for (const PendingUpdate& update : pending) update.commit({0, last});
+      return *selector.buffer(kBias);
+    };
+    const auto expect_bias = [&](const at::Tensor& bias, float one, float other) {
+      EXPECT_TRUE(bias.equal(testing::tensor_of({one, other}))) << bias << " global " << whole;
+    };
+    expect_bias(commit(first, false), whole ? 0 : -0.5F, whole ? 0 : 0.5F);
+    expect_bias(commit(second, true), 0, 0);
+    expect_bias(commit(first, false), whole ? 0 : -0.5F, whole ? 0 : 0.5F);
+    expect_bias(commit(first, true), whole ? -0.5F : -1, whole ? 0.5F : 1);
+  }
 }
 
 TEST(Grouped, RefusesGroupsThatDoNotFit) {

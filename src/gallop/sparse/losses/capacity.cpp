@@ -13,10 +13,10 @@ struct CapacitySettings : config::Fields<CapacitySettings> {
   }
 };
 
-// Binary cross-entropy of the predictor in mlp "diffmoe" with the pairs that were taken, a mean
-// over all pairs.
+// Binary cross-entropy of the predictor in selection "diffmoe" with the pairs that were taken, a
+// mean over all pairs.
 const config::Register<SparseLoss, CapacitySettings> registered{
-    "capacity", "cross-entropy of predicted with taken pairs, for mlp diffmoe",
+    "capacity", "cross-entropy of predicted with taken pairs, for selection diffmoe",
     "DiffMoE, arXiv 2503.14487", [](const CapacitySettings& settings, const auto&) {
       return std::make_unique<RecordLoss>("capacity", settings.weight,
                                           [](const RoutingRecord& record) {

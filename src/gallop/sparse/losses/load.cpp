@@ -24,7 +24,7 @@ namespace {
 at::Tensor load(const ScopedLossSettings& settings, const RoutingRecord& record) {
   const auto k = static_cast<int64_t>(record.active);
   if (k >= record.logits_BLE.size(-1)) return record.logits_BLE.sum().mul(0);  // all take part
-  return squared_variation(settings.groups(expected_load(record)).sum(1));
+  return squared_variation(settings.sum(record, "load", expected_load(record)));
 }
 
 const config::Register<SparseLoss, ScopedLossSettings> registered{

@@ -5,9 +5,9 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: L. Pool: B*E. K = B*k. Threshold: one a position.
-const config::Register<Selection, ThresholdSettings> registered{
+const config::Register<Selection, BatchPoolSettings> registered{
     "be", "each position takes its best (sample, expert) pairs", "Expert Race, arXiv 2503.16057",
-    [](const ThresholdSettings& settings, const Selection::Args& args) {
+    [](const BatchPoolSettings& settings, const Selection::Args& args) {
       return std::make_unique<PooledSelection>(Pools{.samples = true, .experts = true}, settings,
                                                args);
     }};

@@ -5,10 +5,10 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: E. Pool: B*L. K = B*L*k/E. Threshold: one an expert.
-const config::Register<Selection, ThresholdSettings> registered{
+const config::Register<Selection, BatchPoolSettings> registered{
     "bl", "each expert takes its best tokens of the batch",
     "Expert Race, arXiv 2503.16057; the pool of DiffMoE, arXiv 2503.14487",
-    [](const ThresholdSettings& settings, const Selection::Args& args) {
+    [](const BatchPoolSettings& settings, const Selection::Args& args) {
       return std::make_unique<PooledSelection>(Pools{.tokens = true, .samples = true}, settings,
                                                args);
     }};

@@ -30,7 +30,7 @@ class ConditionalSelection : public Selection {
 
   Pools pools() const override { return of_->pools(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
-  nn::Parameter* threshold() override { return of_->threshold(); }
+  InferenceThreshold* threshold() override { return of_->threshold(); }
   at::Tensor exact_threshold(const at::Tensor& gate_NLE,
                              std::optional<double> active) const override {
     return of_->exact_threshold(gate_NLE, active);

@@ -14,11 +14,16 @@ namespace {
 struct GroupedSettings : config::Fields<GroupedSettings> {
   int64_t groups = 1, kept_groups = 1;
   double bias_rate = 1e-3;
+  std::string bias_scope = "global";
   void fields(config::Visitor& v) override {
     v.field("groups", groups, "equal groups that the experts are cut into", config::at_least(1));
     v.field("kept_groups", kept_groups, "groups that a token may choose from", config::at_least(1));
     v.field("bias_rate", bias_rate, "step of each expert's bias against its load; 0: none",
             config::at_least(0));
+    v.field("bias_scope", bias_scope,
+            "loads that move the bias: \"global\": those of the whole step, once; \"batch\": "
+            "those of each micro-batch in turn",
+            {"global", "batch"});
   }
   void validate() const override {
     require(kept_groups <= groups, "selection: ", kept_groups, " kept groups of ", groups);
@@ -50,12 +55,9 @@ class GroupedSelection : public Selection {
     const at::Tensor mask_TE = ops::topk_mask(in_best_groups(score_TE), active_).mask_RN;
     Selected selected{.mask_BLE = mask_TE.reshape(scores.gate_BLE.sizes())};
     if (ctx.training && settings_.bias_rate > 0) {
-      selected.pending.push_back(
-          {[bias = *bias_, loads_E = mask_TE.sum(0), rate = settings_.bias_rate](int64_t) {
-            const at::NoGradGuard no_graph;
-            const at::Tensor loads = loads_E.to(at::kDouble);
-            bias.add_(loads.mean().sub(loads).sign(), rate);
-          }});
+      selected.pending.push_back({[this, loads_E = mask_TE.sum(0)](const AppliedStep& step) {
+        move_bias(loads_E, step);
+      }});
     }
     return selected;
   }
@@ -78,9 +80,20 @@ class GroupedSelection : public Selection {
         .reshape(score_TE.sizes());
   }
 
+  void move_bias(const at::Tensor& loads_E, const AppliedStep& step) const {
+    const at::NoGradGuard no_grad;
+    const bool whole = settings_.bias_scope == "global";
+    const at::Tensor sum_E = whole ? step_loads_.add("loads", loads_E) : loads_E;
+    if (whole && !step.last) return;
+    step_loads_.start_step();
+    const at::Tensor loads = sum_E.to(at::kDouble);
+    bias_->add_(loads.mean().sub(loads).sign(), settings_.bias_rate);
+  }
+
   GroupedSettings settings_;
   int64_t tokens_, active_;
   nn::Parameter bias_;
+  mutable StepSums step_loads_;  // while the updates of a step are committed
 };
 
 const config::Register<Selection, GroupedSettings> registered{

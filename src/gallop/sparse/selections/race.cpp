@@ -5,10 +5,10 @@ namespace gallop::sparse {
 namespace {
 
 // Rows: 1. Pool: B*L*E. K = B*L*k. Threshold: one scalar.
-const config::Register<Selection, ThresholdSettings> registered{
+const config::Register<Selection, BatchPoolSettings> registered{
     "race", "one top-K over all (token, expert) pairs of the batch",
     "Expert Race, arXiv 2503.16057",
-    [](const ThresholdSettings& settings, const Selection::Args& args) {
+    [](const BatchPoolSettings& settings, const Selection::Args& args) {
       return std::make_unique<PooledSelection>(
           Pools{.tokens = true, .samples = true, .experts = true}, settings, args);
     }};
