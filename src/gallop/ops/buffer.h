@@ -6,15 +6,16 @@
 
 namespace gallop::ops {
 
-/// Floats without a first value, at a multiple of 64 bytes. Thread-local ones are the scratch
+/// Numbers without a first value, at a multiple of 64 bytes. Thread-local ones are the scratch
 /// memory of the kernels: they grow to what a thread has needed and stay.
-class Buffer {
+template <class T>
+class BufferOf {
  public:
-  /// Memory for `size` floats; what was in it is lost when it grows.
-  float* at_least(int64_t size) {
+  /// Memory for `size` numbers; what was in it is lost when it grows.
+  T* at_least(int64_t size) {
     if (size > size_) {
       data_.reset();
-      data_.reset(new (alignment) float[size]);
+      data_.reset(new (alignment) T[size]);
       size_ = size;
     }
     return data_.get();
@@ -23,10 +24,11 @@ class Buffer {
  private:
   static constexpr std::align_val_t alignment{64};
   struct Delete {
-    void operator()(float* data) const { operator delete[](data, alignment); }
+    void operator()(T* data) const { operator delete[](data, alignment); }
   };
-  std::unique_ptr<float[], Delete> data_;
+  std::unique_ptr<T[], Delete> data_;
   int64_t size_ = 0;
 };
+using Buffer = BufferOf<float>;
 
 }  // namespace gallop::ops

@@ -13,6 +13,7 @@
 #include "gallop/ops/activation.h"
 #include "gallop/ops/bridge.h"
 #include "gallop/ops/elementwise.h"
+#include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/products.h"
 
@@ -106,6 +107,32 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
     multiply({row_pointers(a, H, 0, count).data(), count}, down[e], 0, down[e].count(),
              y + begin * D, D);
     add_bias(y + begin * D, D, b2 + e * D, count, D);
+  });
+  const at::Tensor out_TD = at::empty_like(in[0]);
+  routes.combine(y, in[1].const_data_ptr<float>(), D, out_TD.mutable_data_ptr<float>());
+  return out_TD;
+}
+
+// The same with weights in 8 bits; the hidden row goes back to 8 bits between the two products.
+at::Tensor forward_int8(const Routes& routes, const Sizes& sizes, const Tensors& in,
+                        std::span<const Int8Panels> up, std::span<const Int8Panels> down) {
+  const auto [D, H, E] = sizes;
+  const float *b1 = in[3].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
+  const float* x = in[0].const_data_ptr<float>();
+  const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
+  float* y = y_PD.mutable_data_ptr<float>();
+  for_each_task(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
+    const auto [e, begin, count] = routes.blocks[i];
+    static thread_local Buffer own_a;
+    static thread_local Int8Rows rows;
+    float* a = own_a.at_least(count * H);
+    rows.reshape(count, D, up[e].tile());
+    for (int64_t r = 0; r < count; ++r) rows.fill(r, x + routes.tokens[begin + r] * D);
+    multiply(rows.rows(), up[e], 0, up[e].count(), b1 + e * H, /*gelu=*/true, a, H);
+    rows.reshape(count, H, down[e].tile());
+    for (int64_t r = 0; r < count; ++r) rows.fill(r, a + r * H);
+    multiply(rows.rows(), down[e], 0, down[e].count(), b2 + e * D, /*gelu=*/false, y + begin * D,
+             D);
   });
   const at::Tensor out_TD = at::empty_like(in[0]);
   routes.combine(y, in[1].const_data_ptr<float>(), D, out_TD.mutable_data_ptr<float>());
@@ -207,6 +234,12 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
   if (!has_kernel(inputs)) return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
   const auto routes =
       std::make_shared<const Routes>(offsets.contiguous(), tokens_P.contiguous(), x_TD.size(0));
+  if (!wants_graph(inputs)) {
+    const auto in_8_bits = Int8Guard::find({mlp.w1_EHD, mlp.w2_EDH});
+    if (!in_8_bits.empty()) {
+      return forward_int8(*routes, sizes, contiguous(inputs), in_8_bits[0], in_8_bits[1]);
+    }
+  }
   at::Tensor y_TD, z_PH;
   if (wants_graph(inputs)) z_PH = at::empty({routes->P(), sizes.H}, x_TD.options());
   {

@@ -9,6 +9,7 @@
 #include "gallop/ops/activation.h"
 #include "gallop/ops/bridge.h"
 #include "gallop/ops/elementwise.h"
+#include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/products.h"
 
@@ -93,8 +94,28 @@ void forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bi
                   });
 }
 
+at::Tensor run_int8(const at::Tensor& x, const Int8Panels& weight, const at::Tensor& bias,
+                    bool activate) {
+  const int64_t K = weight.K();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.N();
+  const at::Tensor y = at::empty(shape, x.options());
+  multiply(x.const_data_ptr<float>(), K == 0 ? 0 : x.numel() / K, weight,
+           bias.defined() ? bias.const_data_ptr<float>() : nullptr, activate,
+           y.mutable_data_ptr<float>());
+  return y;
+}
+
 at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                bool activate) {
+  if (!wants_graph({x, weight, bias})) {
+    const auto in_8_bits = Int8Guard::find({weight});
+    if (!in_8_bits.empty()) {
+      sizes_of(x, weight, bias);
+      return run_int8(x.contiguous(), in_8_bits[0][0], bias.defined() ? bias.contiguous() : bias,
+                      activate);
+    }
+  }
   at::Tensor y, z;
   {
     const at::NoGradGuard no_grad;

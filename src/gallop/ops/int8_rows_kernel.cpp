@@ -1,0 +1,96 @@
+#include <cstring>
+#include <limits>
+
+#include "gallop/ops/int8_rows.h"
+#include "gallop/ops/lanes.h"
+
+namespace gallop::ops {
+
+namespace {
+
+typedef int16_t Shorts __attribute__((vector_size(16)));
+typedef uint8_t Bytes __attribute__((vector_size(8)));
+constexpr int32_t infinity_bits = 0x7F800000;
+
+GALLOP_INLINE IntLanes load_words(const int32_t* from, int64_t count) {
+  IntLanes x = {};
+  if (count == lane_count) {
+    std::memcpy(&x, from, sizeof x);
+  } else {
+    for (int64_t i = 0; i < count; ++i) x[i] = from[i];
+  }
+  return x;
+}
+
+// The largest magnitude as bits, which are ordered as the numbers are, infinity and NaN above all.
+GALLOP_INLINE int32_t largest_bits(const float* x, int64_t K) {
+  IntLanes most = {};
+  for (int64_t i = 0; i < K; i += lane_count) {
+    const IntLanes bits = reinterpret_cast<IntLanes>(load(x + i, group(i, K))) & 0x7FFFFFFF;
+    most = bits > most ? bits : most;
+  }
+  int32_t largest = 0;
+  for (int64_t i = 0; i < lane_count; ++i) largest = most[i] > largest ? most[i] : largest;
+  return largest;
+}
+
+// To is the vector of eight numbers as they stand in memory.
+template <class To>
+GALLOP_INLINE void round_row(const float* x, int64_t K, float inverse, int offset, char* to) {
+  // Adding 1.5 * 2^23 leaves the rounded number in the lowest bits.
+  const Lanes most = lanes(most_int8), magic = lanes(12582912.0F);
+  for (int64_t i = 0; i < K; i += lane_count, to += sizeof(To)) {
+    // The limits also keep the product and the sum apart, so that no target rounds only once.
+    Lanes value = load(x + i, group(i, K)) * inverse;
+    value = value > most ? most : value;
+    value = value < -most ? -most : value;
+    const IntLanes bits = reinterpret_cast<IntLanes>(value + magic) + (offset - 0x4B400000);
+    const To numbers = __builtin_convertvector(bits, To);
+    std::memcpy(to, &numbers, sizeof numbers);
+  }
+}
+
+}  // namespace
+
+int64_t row_words(const Int8Layout& layout, int64_t K) {
+  return (K + lane_count - 1) / lane_count * lane_count / layout.together;
+}
+
+GALLOP_CLONES
+float quantize_row(const float* x, int64_t K, const Int8Layout& layout, int offset,
+                   int32_t* words) {
+  const int32_t bits = largest_bits(x, K);
+  float largest = 0;
+  std::memcpy(&largest, &bits, sizeof largest);
+  if (bits >= infinity_bits) {
+    std::memset(words, 0, static_cast<size_t>(row_words(layout, K)) * sizeof *words);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  const bool zero = largest < least_int8;
+  const float inverse = zero ? 0 : most_int8 / largest;
+  auto* to = reinterpret_cast<char*>(words);
+  if (layout.together == 2) {
+    round_row<Shorts>(x, K, inverse, offset, to);
+  } else {
+    round_row<Bytes>(x, K, inverse, offset, to);
+  }
+  return zero ? 0 : largest / most_int8;
+}
+
+GALLOP_CLONES
+void finish_rows(const int32_t* sums, int64_t ld_sums, int64_t rows, int64_t width,
+                 const float* row_scale, const Int8Finish& finish, float* y, int64_t ld_y) {
+  for (int64_t r = 0; r < rows; ++r, sums += ld_sums, y += ld_y) {
+    for (int64_t i = 0; i < width; i += lane_count) {
+      const int64_t count = group(i, width);
+      const IntLanes sum = load_words(sums + i, count) - load_words(finish.shift + i, count);
+      Lanes value = __builtin_convertvector(sum, Lanes) * load(finish.scale + i, count);
+      value *= row_scale[r];
+      if (finish.bias != nullptr) value += load(finish.bias + i, count);
+      if (finish.gelu) value = gelu_tanh(value);
+      store(y + i, value, count);
+    }
+  }
+}
+
+}  // namespace gallop::ops
