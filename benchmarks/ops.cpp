@@ -6,6 +6,7 @@
 #include <benchmark/benchmark.h>
 
 #include "gallop/ops/adamw.h"
+#include "gallop/ops/int8.h"
 #include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"
 
@@ -21,6 +22,13 @@ void forward(benchmark::State& state, const OperatorCase& c, const Op& op) {
       benchmark::Counter(c.flops, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["byte_per_cpu_s"] =
       benchmark::Counter(c.bytes, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// The same with the weights in 8 bits, which are made before.
+void forward_int8(benchmark::State& state, const OperatorCase& c, const Tensors& weights) {
+  const ops::Int8Weights in_8_bits(weights);
+  const ops::Int8Guard guard(in_8_bits);
+  forward(state, c, c.op);
 }
 
 // Forward and backward, as a training step has them.
@@ -102,7 +110,13 @@ const bool registered = [] {
     for (const OperatorCase& c : cases) {
       add(c, "kernel", c.op);
       add(c, "reference", c.reference);
+      const bool linear = c.name.starts_with("linear"), grouped = c.name.starts_with("grouped_mlp");
       if (c.name.starts_with("linear ")) add(c, "onednn", onednn_linear, /*backward=*/false);
+      if (!linear && !grouped) continue;
+      const Tensors weights = linear ? Tensors{c.inputs[1]} : Tensors{c.inputs[2], c.inputs[4]};
+      benchmark::RegisterBenchmark((c.name + "/forward/int8").c_str(), forward_int8, c, weights)
+          ->Unit(benchmark::kMicrosecond)
+          ->MeasureProcessCPUTime();
     }
   }
   for (const auto& [kind, op] :

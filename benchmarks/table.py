@@ -49,7 +49,8 @@ def main():
                 flops = flops * wall / cpu
             rows.setdefault(case or kind, {})[kind] = {"cpu": cpu, "wall": wall, "flop_per_cpu_s": flops}
     lines = [f"{machine()}; CPU time of all threads; peak of one core {peak / 1e9:.0f} GFLOP/s.", "",
-             "| what | kernel | share of peak | reference | ratio | oneDNN | ratio |", "|---|---|---|---|---|---|---|"]
+             "| what | kernel | share of peak | reference | ratio | oneDNN | ratio | 8 bits | faster than the kernel |",
+             "|---|---|---|---|---|---|---|---|---|"]
     others = []
     for case, kinds in rows.items():
         kernel = kinds.get("kernel")
@@ -61,6 +62,8 @@ def main():
         for other in ("reference", "onednn"):
             time = kinds.get(other, {}).get("cpu")
             cells += [short(time), f"{time / kernel['cpu']:.2f}x"] if time else ["", ""]
+        time = kinds.get("int8", {}).get("cpu")
+        cells += [short(time), f"{kernel['cpu'] / time:.2f}x"] if time else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     if others:
         lines += ["", "| what | time |", "|---|---|", *others]

@@ -23,8 +23,10 @@
 #include "gallop/data/sheet.h"
 #include "gallop/formats/npz.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/ops/int8.h"
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/dial.h"
+#include "gallop/training/int8_check.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
 
@@ -37,8 +39,8 @@ struct SampleArguments {
   std::vector<double> interval;
   std::optional<int64_t> count, steps, seed;
   std::optional<double> guidance, active;
-  int64_t first = 0, batch = 64;
-  bool raw = false;
+  int64_t first = 0, batch = 64, int8_check = 256;
+  bool raw = false, int8 = false;
 };
 
 enum class Format { png, safetensors, npz };
@@ -139,8 +141,22 @@ at::Tensor draw(const training::Restored& restored, tasks::SampleRequest request
   return restored.task->sample(*restored.model, request);
 }
 
+/// What the weights in 8 bits change, as text.
+std::string measure_int8(const training::Restored& restored, const ops::Int8Weights& weights,
+                         const tasks::SampleRequest& request) {
+  std::optional<Progress> progress;
+  const training::Int8Check check = training::check_int8(
+      *restored.task, *restored.model, weights, request, [&](int64_t done, int64_t total) {
+        if (!progress)
+          progress.emplace(ProgressOptions{.label = "float32 and 8 bits", .total = total});
+        progress->update(done);
+      });
+  return training::describe(check);
+}
+
 void write_dump(const fs::path& file, Format format, const at::Tensor& samples,
-                const tasks::SampleRequest& request, const training::Restored& restored) {
+                const tasks::SampleRequest& request, const training::Restored& restored,
+                bool int8) {
   std::vector<std::pair<std::string, at::Tensor>> tensors = {{"samples", samples}};
   if (restored.model->args().classes > 0) {
     at::Tensor labels = at::empty({samples.size(0)}, at::TensorOptions(at::kLong));
@@ -154,6 +170,7 @@ void write_dump(const fs::path& file, Format format, const at::Tensor& samples,
                       {"sampler", request.sampler.kind()},
                       {"steps", std::to_string(request.steps)},
                       {"guidance", std::to_string(request.guidance.scale)},
+                      {"precision", int8 ? "int8" : "float32"},
                       {"weights", restored.weights.string()}});
     return;
   }
@@ -181,6 +198,8 @@ void sample(SampleArguments arguments) {
   require(!arguments.raw || fs::is_directory(arguments.weights),
           "--raw chooses between the two weights of a run or a checkpoint, and '",
           arguments.weights, "' is not the folder of one");
+  if (arguments.int8 && arguments.int8_check > 0)
+    arguments.set.push_back("eval.samples=" + std::to_string(arguments.int8_check));
   const training::Restored restored =
       training::restore(arguments.weights, !arguments.raw, arguments.set);
   if (arguments.active) {
@@ -210,9 +229,19 @@ void sample(SampleArguments arguments) {
   for (const fs::path file : arguments.out)
     if (file.has_parent_path()) file_system().make_directories(file.parent_path());
 
+  std::optional<ops::Int8Weights> int8;
+  std::string change;
+  if (arguments.int8) {
+    restored.task->check(*restored.model, request);
+    int8.emplace(training::make_int8_weights(*restored.model));
+    if (arguments.int8_check > 0) change = measure_int8(restored, *int8, request);
+  }
+  std::optional<ops::Int8Guard> in_8_bits;
+  if (int8) in_8_bits.emplace(*int8);
   const auto start = std::chrono::steady_clock::now();
   const at::Tensor samples = draw(restored, request);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  in_8_bits.reset();
   std::ostringstream settings;
   settings << "seed " << request.seed << ", " << request.sampler.kind() << ", " << request.steps
            << " steps";
@@ -220,6 +249,7 @@ void sample(SampleArguments arguments) {
   std::printf("%lld samples of %s in %s: %s\n", static_cast<long long>(samples.size(0)),
               restored.weights.c_str(), human_duration(time.count()).c_str(),
               settings.str().c_str());
+  if (int8) std::printf("%s%s", training::describe(*int8, *restored.model).c_str(), change.c_str());
 
   const std::vector<formats::Image> images =
       pictures ? training::to_images(samples) : std::vector<formats::Image>();
@@ -230,7 +260,7 @@ void sample(SampleArguments arguments) {
       formats::write_png(file,
                          data::make_sheet(images, columns, data::sheet_scale(samples.size(2))));
     } else {
-      write_dump(file, format, samples, request, restored);
+      write_dump(file, format, samples, request, restored, arguments.int8);
     }
     std::printf("wrote %s\n", file.c_str());
   }
@@ -279,6 +309,15 @@ void add_options(CLI::App& command, SampleArguments& a) {
                   "experts a token on average: a setting of the compute dial, which `gallop "
                   "calibrate RUN --active K,...` measures")
       ->check(CLI::PositiveNumber);
+  command.add_flag("--int8", a.int8,
+                   "weights in 8 bits, activations brought to 8 bits as they come; CPU only. "
+                   "Routers, modulations, the first and the last layer stay in float32");
+  command
+      .add_option("--int8-check", a.int8_check,
+                  "held-out samples on which --int8 measures what it changes, beside four samples "
+                  "drawn both ways; 0: do not measure")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--batch", a.batch, "samples at once; does not change them")
       ->check(CLI::PositiveNumber);
   command.add_flag("--raw", a.raw, "the trained weights instead of their moving average (EMA)");

@@ -273,5 +273,48 @@ TEST_F(Sample, TurnsTheComputeDial) {
   for (size_t i = 0; i < 6; ++i) expect_alike(by_range, i, by_range_in_twos, i);
 }
 
+// Wide enough for 8 bits; weights that training has hardly moved.
+TEST_F(Sample, DrawsWithWeightsIn8Bits) {
+  train("wide", {"--set", "model.width=64"});
+  const Dump exact = dump({"--count", "6"}, "wide");
+  const ProgramResult result =
+      run({"--count", "6", "--int8", "--int8-check", "9", "--out", "int8.safetensors"}, "wide");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("%) ran in 8 bits, kernel "));
+  EXPECT_THAT(result.out, HasSubstr("held-out loss of 9 samples: "));
+  EXPECT_THAT(result.out, HasSubstr("4 samples drawn both ways differ by "));
+  const Dump drawn(folder_ / "int8.safetensors");
+  EXPECT_EQ(drawn.reader.metadata().at("precision"), "int8");
+  EXPECT_EQ(exact.reader.metadata().at("precision"), "float32");
+  EXPECT_NE(drawn.samples, exact.samples);
+  double difference = 0;
+  for (size_t i = 0; i < drawn.samples.size(); ++i) {
+    difference += std::abs(drawn.samples[i] - exact.samples[i]);
+  }
+  EXPECT_LT(difference / static_cast<double>(drawn.samples.size()), 0.05);
+  EXPECT_EQ(dump({"--count", "6", "--int8", "--int8-check", "0"}, "wide").samples, drawn.samples);
+
+  // Without the data there is no held-out loss, and everything else.
+  fs::rename(*shared_ / "data", *shared_ / "away");
+  const ProgramResult away = run({"--count", "2", "--int8"}, "wide");
+  fs::rename(*shared_ / "away", *shared_ / "data");
+  ASSERT_EQ(away.status, 0) << away.err;
+  EXPECT_THAT(away.out, HasSubstr("held-out loss: not measured ("));
+  EXPECT_THAT(away.out, HasSubstr("2 samples drawn both ways differ by "));
+}
+
+TEST_F(Sample, WeightsIn8BitsGoWithTheComputeDial) {
+  train("wide-dial", {"--set", "model.width=64", "--set", "eval.samples=12"});
+  const ProgramResult result = run_program(
+      {"calibrate", (*shared_ / "wide-dial").string(), "--active", "1", "--batches", "2"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Dump turned = dump({"--int8", "--active", "1", "--int8-check", "0"}, "wide-dial");
+  EXPECT_NE(turned.samples, dump({"--int8", "--int8-check", "0"}, "wide-dial").samples);
+}
+
+TEST_F(Sample, WeightsTooSmallFor8BitsAreRefused) {
+  expect_refused({"--int8", "--set", "model.width=16"}, "no matrix of inner size 64 or more");
+}
+
 }  // namespace
 }  // namespace gallop::test

@@ -10,7 +10,7 @@ namespace gallop::ops {
 
 namespace {
 
-constexpr int most_tile_rows = 16;
+constexpr int most_tile_rows = 16, most_tile_columns = 32;
 
 // Over the numbers of a row, as the right-hand side has them.
 int32_t sum_of(const int32_t* words, int64_t K, const Int8Layout& layout) {
@@ -63,24 +63,26 @@ void multiply(std::span<const Int8Row> x, const Int8Panels& weight, int64_t firs
   const Int8Tile& t = weight.tile();
   const auto count = static_cast<int64_t>(x.size());
   const int64_t words = t.layout.words(weight.K()), tiles = (count + t.rows - 1) / t.rows;
-  // The sums of a panel stay in the first-level cache until they are finished.
-  static thread_local BufferOf<int32_t> buffer;
-  int32_t* sums = buffer.at_least(count * t.columns);
-  std::vector<float> scale(count);
-  for (int64_t r = 0; r < count; ++r) scale[r] = x[r].scale;
+  std::array<int32_t, most_tile_rows * most_tile_columns> sums;
   std::array<const int32_t*, most_tile_rows> rows;
+  std::array<float, most_tile_rows> scale;
   for (int64_t p = first; p < last; ++p) {
-    const int64_t n = weight.column(p);
+    const int64_t n = weight.column(p), width = weight.column(p + 1) - n;
+    const Int8Finish finish{weight.scale() + n, weight.shift() + n,
+                            bias == nullptr ? nullptr : bias + n, gelu};
+    // Tiles of nearly equal height, finished while their sums are in the first-level cache.
     for (int64_t i = 0, r = 0; i < tiles; ++i) {
       const auto height = static_cast<int>((count - r + tiles - i - 1) / (tiles - i));
-      for (int j = 0; j < height; ++j) rows[j] = x[r + j].words;
-      t.multiply(height, rows.data(), words, weight.panel(p), sums + r * t.columns);
+      for (int j = 0; j < height; ++j) {
+        rows[j] = x[r + j].words;
+        scale[j] = x[r + j].scale;
+        __builtin_prefetch(y + (r + j) * ldy + n, 1);
+      }
+      t.multiply(height, rows.data(), words, weight.panel(p), sums.data());
+      finish_rows(sums.data(), t.columns, height, width, scale.data(), finish, y + r * ldy + n,
+                  ldy);
       r += height;
     }
-    finish_rows(
-        sums, t.columns, count, weight.column(p + 1) - n, scale.data(),
-        {weight.scale() + n, weight.shift() + n, bias == nullptr ? nullptr : bias + n, gelu}, y + n,
-        ldy);
   }
 }
 

@@ -50,6 +50,23 @@ GALLOP_INLINE void round_row(const float* x, int64_t K, float inverse, int offse
   }
 }
 
+// The `count` columns from i on.
+template <bool Gelu>
+GALLOP_INLINE void finish_column(const int32_t* sums, int64_t ld_sums, int64_t rows, int64_t count,
+                                 const float* row_scale, const Int8Finish& finish, int64_t i,
+                                 float* y, int64_t ld_y) {
+  const IntLanes shift = load_words(finish.shift + i, count);
+  const Lanes scale = load(finish.scale + i, count);
+  const Lanes bias = finish.bias == nullptr ? Lanes{} : load(finish.bias + i, count);
+  const auto result = [&](IntLanes sum, int64_t r) __attribute__((always_inline)) {
+    const Lanes value = __builtin_convertvector(sum - shift, Lanes) * scale * row_scale[r] + bias;
+    return Gelu ? gelu_tanh(value) : value;
+  };
+  for (int64_t r = 0; r < rows; ++r) {
+    store(y + r * ld_y, result(load_words(sums + r * ld_sums, count), r), count);
+  }
+}
+
 }  // namespace
 
 int64_t row_words(const Int8Layout& layout, int64_t K) {
@@ -80,15 +97,12 @@ float quantize_row(const float* x, int64_t K, const Int8Layout& layout, int offs
 GALLOP_CLONES
 void finish_rows(const int32_t* sums, int64_t ld_sums, int64_t rows, int64_t width,
                  const float* row_scale, const Int8Finish& finish, float* y, int64_t ld_y) {
-  for (int64_t r = 0; r < rows; ++r, sums += ld_sums, y += ld_y) {
-    for (int64_t i = 0; i < width; i += lane_count) {
-      const int64_t count = group(i, width);
-      const IntLanes sum = load_words(sums + i, count) - load_words(finish.shift + i, count);
-      Lanes value = __builtin_convertvector(sum, Lanes) * load(finish.scale + i, count);
-      value *= row_scale[r];
-      if (finish.bias != nullptr) value += load(finish.bias + i, count);
-      if (finish.gelu) value = gelu_tanh(value);
-      store(y + i, value, count);
+  for (int64_t i = 0; i < width; i += lane_count) {
+    const int64_t count = group(i, width);
+    if (finish.gelu) {
+      finish_column<true>(sums + i, ld_sums, rows, count, row_scale, finish, i, y + i, ld_y);
+    } else {
+      finish_column<false>(sums + i, ld_sums, rows, count, row_scale, finish, i, y + i, ld_y);
     }
   }
 }
