@@ -28,7 +28,7 @@ Quantized quantize(const at::Tensor& x) {
   const at::Tensor finite = most.isfinite(), zero = most.lt(least_int8);
   const at::Tensor inverse =
       at::where(zero, at::zeros_like(most), at::full_like(most, most_int8).div(most));
-  const at::Tensor numbers = x.mul(inverse).clamp(-most_int8, most_int8).round();
+  const at::Tensor numbers = x.mul(inverse).round();
   const at::Tensor scale = at::where(zero, at::zeros_like(most), most.div(most_int8));
   return {at::where(finite, numbers, at::zeros_like(x)).to(at::kDouble),
           at::where(finite, scale, at::full_like(scale, std::numeric_limits<float>::quiet_NaN()))};

@@ -22,13 +22,21 @@ GALLOP_INLINE IntLanes load_words(const int32_t* from, int64_t count) {
   return x;
 }
 
+// body(i, count) for each group of lanes; the whole ones have a constant count.
+template <class Body>
+GALLOP_INLINE void for_each_group(int64_t size, const Body& body) {
+  const int64_t whole = size / lane_count * lane_count;
+  for (int64_t i = 0; i < whole; i += lane_count) body(i, lane_count);
+  if (whole < size) body(whole, size - whole);
+}
+
 // The largest magnitude as bits, which are ordered as the numbers are, infinity and NaN above all.
 GALLOP_INLINE int32_t largest_bits(const float* x, int64_t K) {
   IntLanes most = {};
-  for (int64_t i = 0; i < K; i += lane_count) {
-    const IntLanes bits = reinterpret_cast<IntLanes>(load(x + i, group(i, K))) & 0x7FFFFFFF;
+  for_each_group(K, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+    const IntLanes bits = reinterpret_cast<IntLanes>(load(x + i, count)) & 0x7FFFFFFF;
     most = bits > most ? bits : most;
-  }
+  });
   int32_t largest = 0;
   for (int64_t i = 0; i < lane_count; ++i) largest = most[i] > largest ? most[i] : largest;
   return largest;
@@ -39,15 +47,15 @@ template <class To>
 GALLOP_INLINE void round_row(const float* x, int64_t K, float inverse, int offset, char* to) {
   // Adding 1.5 * 2^23 leaves the rounded number in the lowest bits.
   const Lanes most = lanes(most_int8), magic = lanes(12582912.0F);
-  for (int64_t i = 0; i < K; i += lane_count, to += sizeof(To)) {
-    // The limits also keep the product and the sum apart, so that no target rounds only once.
-    Lanes value = load(x + i, group(i, K)) * inverse;
+  for_each_group(K, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+    // The limit is never passed. It keeps the product and the sum apart: fused where there are such
+    // instructions, they would round some ties the other way.
+    Lanes value = load(x + i, count) * inverse;
     value = value > most ? most : value;
-    value = value < -most ? -most : value;
     const IntLanes bits = reinterpret_cast<IntLanes>(value + magic) + (offset - 0x4B400000);
     const To numbers = __builtin_convertvector(bits, To);
-    std::memcpy(to, &numbers, sizeof numbers);
-  }
+    std::memcpy(to + i / lane_count * static_cast<int64_t>(sizeof(To)), &numbers, sizeof numbers);
+  });
 }
 
 // The `count` columns from i on.
