@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <ostream>
 
 #include "gallop/base/error.h"
 #include "gallop/ops/int8.h"
@@ -13,6 +14,11 @@
 #include "gallop/ops/linear.h"
 #include "tests/ops/operator_case.h"
 #include "tests/support/fixture.h"
+
+namespace gallop::ops {
+// Found by Google Test, which would print bytes otherwise.
+void PrintTo(const Int8Tile& tile, std::ostream* out) { *out << tile.name; }
+}  // namespace gallop::ops
 
 namespace gallop::testing {
 namespace {
