@@ -65,7 +65,7 @@ Tensors modulate_backward(const at::Tensor& dy_BLD, const Tensors& in,
   const at::Tensor x = in[0].contiguous(), dy = dy_BLD.contiguous();
   const at::Tensor dx = at::empty_like(x), dshift = at::empty({B, D}, x.options()),
                    dscale = at::empty({B, D}, x.options());
-  for_each_task(B, B * L * D, [&](int64_t b) {
+  for_each_task(B, B * L * D * work_of_a_number, [&](int64_t b) {
     normalize_modulate_backward(
         x.const_data_ptr<float>() + b * L * D, scale[b], dy.const_data_ptr<float>() + b * L * D, L,
         D, eps, dx.mutable_data_ptr<float>() + b * L * D, dshift.mutable_data_ptr<float>() + b * D,
@@ -95,7 +95,7 @@ Tensors gate_backward(const at::Tensor& dout_BLD, const Tensors& in,
   const SampleRows gates(in[0]);
   const at::Tensor y = in[1].contiguous(), dout = dout_BLD.contiguous();
   const at::Tensor dgate = at::empty({B, D}, y.options()), dy = at::empty_like(y);
-  for_each_task(B, B * L * D, [&](int64_t b) {
+  for_each_task(B, B * L * D * work_of_a_number, [&](int64_t b) {
     multiply_elements_backward(
         gates[b], y.const_data_ptr<float>() + b * L * D, dout.const_data_ptr<float>() + b * L * D,
         L, D, dgate.mutable_data_ptr<float>() + b * D, dy.mutable_data_ptr<float>() + b * L * D);

@@ -22,11 +22,10 @@ int64_t part(int64_t size, int64_t most) {
   return parts == 0 ? 1 : (size + parts - 1) / parts;
 }
 
-// One tile, `columns` of it wanted: the last panel of a matrix is wider than the matrix.
-void multiply_tile(int count, const float* const* a, int64_t stride, int64_t K, const float* panel,
-                   float* c, int64_t ldc, int64_t columns, bool accumulate) {
-  const Tile& t = tile();
-  if (columns == t.columns) return t.multiply(count, a, stride, K, panel, c, ldc, accumulate);
+// One tile of which only `columns` are wanted: the last panel of a matrix is wider than the matrix.
+[[gnu::noinline]] void multiply_part(const Tile& t, int count, const float* const* a,
+                                     int64_t stride, int64_t K, const float* panel, float* c,
+                                     int64_t ldc, int64_t columns, bool accumulate) {
   std::array<float, most_tile_rows * most_tile_columns> whole{};
   const auto bytes = static_cast<size_t>(columns) * sizeof(float);
   if (accumulate) {
@@ -34,6 +33,13 @@ void multiply_tile(int count, const float* const* a, int64_t stride, int64_t K, 
   }
   t.multiply(count, a, stride, K, panel, whole.data(), t.columns, accumulate);
   for (int r = 0; r < count; ++r) std::memcpy(c + r * ldc, &whole[r * t.columns], bytes);
+}
+
+GALLOP_INLINE void multiply_tile(const Tile& t, int count, const float* const* a, int64_t stride,
+                                 int64_t K, const float* panel, float* c, int64_t ldc,
+                                 int64_t columns, bool accumulate) {
+  if (columns == t.columns) return t.multiply(count, a, stride, K, panel, c, ldc, accumulate);
+  multiply_part(t, count, a, stride, K, panel, c, ldc, columns, accumulate);
 }
 
 // Cuts `count` rows of `size` floats into strips `Width` wide, the last one padded with zeros:
@@ -169,8 +175,8 @@ void multiply(const Rows& a, const Panels& b, int64_t first, int64_t last, float
       for (int64_t i = 0, r = 0; i < tiles; ++i) {
         const auto height = static_cast<int>((a.count - r + tiles - i - 1) / (tiles - i));
         for (int j = 0; j < height; ++j) rows[j] = a.row[r + j] + k * a.stride;
-        multiply_tile(height, rows.data(), a.stride, K, b.panel(p) + k * t.columns, c + r * ldc + n,
-                      ldc, width, k > 0);
+        multiply_tile(t, height, rows.data(), a.stride, K, b.panel(p) + k * t.columns,
+                      c + r * ldc + n, ldc, width, k > 0);
         r += height;
       }
     }
@@ -198,7 +204,7 @@ void multiply_transposed(const float* const* a, int64_t N, const float* const* b
         const int height = static_cast<int>(std::min<int64_t>(t.rows, N - n));
         std::array<const float*, most_tile_rows> rows;
         for (int i = 0; i < height; ++i) rows[i] = a_packed + n * R + i;
-        multiply_tile(height, rows.data(), t.rows, R, b_packed + k * R, c + n * ldc + k, ldc,
+        multiply_tile(t, height, rows.data(), t.rows, R, b_packed + k * R, c + n * ldc + k, ldc,
                       std::min<int64_t>(t.columns, K - k), r > 0);
       }
     }

@@ -50,7 +50,7 @@ std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given
   Buffer buffer;
   float* bias_parts = buffer.at_least(needed[2] ? count * N : 0);
   if (z.defined() || needed[2]) {
-    for_each_task(count, M * N, [&](int64_t i) {
+    for_each_task(count, M * N * work_of_a_number, [&](int64_t i) {
       const int64_t begin = blocks[i].begin * N, size = blocks[i].count * N;
       if (z.defined()) {
         gelu_backward(z.const_data_ptr<float>() + begin, dy.const_data_ptr<float>() + begin,

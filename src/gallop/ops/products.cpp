@@ -25,6 +25,14 @@ Parts equal_parts(int64_t size, int64_t most) {
   return {size, (size + parts - 1) / parts};
 }
 
+// Where there are few tasks, threads would wait for the last one; smaller ones pack more often,
+// which costs less as long as they are not too small.
+Parts n_parts_of(int64_t N, int64_t others) {
+  constexpr int64_t least = 64;
+  const int64_t parts = others < 4 ? 4 : others < 16 ? 2 : 1;
+  return equal_parts(N, std::min(most_n, std::max(least, (N + parts - 1) / parts)));
+}
+
 struct Chunk {
   int64_t begin, count;
   float* sum;  // [N, K]
@@ -36,7 +44,7 @@ std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bo
   std::vector<Panels> result;
   for (int64_t i = 0; i < count; ++i) result.emplace_back(K, N);
   const int64_t panels = count == 0 ? 0 : result[0].count();
-  for_each_task(count * panels, count * K * N, [&](int64_t task) {
+  for_each_task(count * panels, count * K * N * work_of_a_number, [&](int64_t task) {
     const int64_t i = task / panels, p = task % panels;
     if (transposed) {
       result[i].fill_transposed(p, b + i * K * N, K);
@@ -86,24 +94,24 @@ void weight_gradients(std::span<const float* const> a, int64_t N, std::span<cons
     for (int64_t i = first[g] + 1; i < first[g + 1]; ++i, beside += N * K) chunks[i].sum = beside;
   }
 
-  const Parts n_parts = equal_parts(N, most_n), k_parts = equal_parts(K, most_k);
+  const auto count = static_cast<int64_t>(chunks.size());
+  const Parts k_parts = equal_parts(K, most_k), n_parts = n_parts_of(N, count * k_parts.count());
   const int64_t tiles = n_parts.count() * k_parts.count();
-  for_each_task(static_cast<int64_t>(chunks.size()) * tiles, offsets.back() * N * K,
-                [&](int64_t task) {
-                  const Chunk& chunk = chunks[task / tiles];
-                  const int64_t i = task % tiles / k_parts.count(), j = task % k_parts.count();
-                  const int64_t n = n_parts.begin(i), k = k_parts.begin(j);
-                  std::vector<const float*> a_part(chunk.count), b_part(chunk.count);
-                  for (int64_t r = 0; r < chunk.count; ++r) {
-                    a_part[r] = a[chunk.begin + r] + n;
-                    b_part[r] = b[chunk.begin + r] + k;
-                  }
-                  multiply_transposed(a_part.data(), n_parts.length(i), b_part.data(),
-                                      k_parts.length(j), chunk.count, chunk.sum + n * K + k, K);
-                });
+  for_each_task(count * tiles, offsets.back() * N * K, [&](int64_t task) {
+    const Chunk& chunk = chunks[task / tiles];
+    const int64_t i = task % tiles / k_parts.count(), j = task % k_parts.count();
+    const int64_t n = n_parts.begin(i), k = k_parts.begin(j);
+    std::vector<const float*> a_part(chunk.count), b_part(chunk.count);
+    for (int64_t r = 0; r < chunk.count; ++r) {
+      a_part[r] = a[chunk.begin + r] + n;
+      b_part[r] = b[chunk.begin + r] + k;
+    }
+    multiply_transposed(a_part.data(), n_parts.length(i), b_part.data(), k_parts.length(j),
+                        chunk.count, chunk.sum + n * K + k, K);
+  });
 
   if (extra == 0) return;
-  for_each_task(groups * N, groups * N * K, [&](int64_t task) {
+  for_each_task(groups * N, groups * N * K * work_of_a_number, [&](int64_t task) {
     const int64_t g = task / N, n = task % N;
     for (int64_t i = first[g] + 1; i < first[g + 1]; ++i) {
       accumulate(chunks[first[g]].sum + n * K, chunks[i].sum + n * K, K);

@@ -30,7 +30,7 @@ void multiply_blocks(std::span<const float* const> rows, std::span<const RowBloc
   if (blocks.empty()) return;
   // Few blocks are cut by columns as well.
   const auto count = static_cast<int64_t>(blocks.size());
-  const Parts parts{b[0].count(), count < 16 ? 8 : b[0].count()};
+  const Parts parts{b[0].count(), count < 16 ? 4 : b[0].count()};
   const int64_t work = static_cast<int64_t>(rows.size()) * b[0].K() * b[0].N();
   for_each_task(count * parts.count(), work, [&](int64_t task) {
     const RowBlock& block = blocks[task / parts.count()];

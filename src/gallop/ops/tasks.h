@@ -11,10 +11,12 @@ namespace gallop::ops {
 /// Fewer operations than this take one thread less time than waking another, and far less where
 /// other programs use the cores, too.
 constexpr int64_t least_shared_work = 1 << 17;
+constexpr int64_t work_of_a_number = 8;
 
 /// Calls body(i) once for each i < count; every thread takes the next one that is left, so tasks
 /// may differ in cost. Each must write a place of its own: then no result depends on the threads.
-/// `work`: multiply-adds (or numbers moved) in all; little of it stays on one thread.
+/// `work`: multiply-adds in all; little of it stays on one thread. A number that is moved or goes
+/// through a function counts `work_of_a_number`.
 template <class Body>
 void for_each_task(int64_t count, int64_t work, const Body& body) {
   if (work < least_shared_work) {
