@@ -1,12 +1,15 @@
-"""DiT and Race-DiT written the usual PyTorch way: what gallop's whole training step is measured against.
+"""DiT and Race-DiT written the usual PyTorch way: what gallop's training step and sampling are measured against.
 
-One process, one line of JSON: {"images_per_second", "seconds_per_step", "peak_mib", "tokens_kept"}.
+One process, one line of JSON: {"images_per_second", "seconds", "peak_mib"}.
 
     python race_dit.py --case s2-race-2in8 --form usual --threads 2 --seconds 20
+    python race_dit.py --case s2-race-2in8 --what evaluation
 
 --form usual: default AdamW, EMA tensor by tensor, experts in a loop over their tokens, as the published scripts.
 --form best: fused AdamW, EMA by foreach, matrix products at precision "medium" (oneDNN), grouped products where torch
 has them. Random data in memory; forward, backward, clipping, AdamW and EMA are all in the measured step.
+--what evaluation: one evaluation of the network with guidance, as a sampler makes them: the batch once with its labels
+and once without, experts by threshold.
 """
 
 import argparse
@@ -71,16 +74,20 @@ class RaceMoe(nn.Module):
         for w in (*self.w1, *self.w2):
             nn.init.xavier_uniform_(w)
         self.register_buffer("threshold", torch.zeros(()))
+        self.rate = 0.01
 
     def forward(self, x):
         B, L, D = x.shape
         flat = x.reshape(-1, D)
         z = F.gelu(self.hidden(flat), approximate="tanh")
         logits = self.gate(z)
-        kept = B * L * self.active
-        top = logits.detach().flatten().topk(kept)
-        mask = torch.zeros(logits.numel(), dtype=torch.bool).index_fill_(0, top.indices, True).view_as(logits)
-        self.threshold.lerp_(top.values[-1], 0.01)
+        if self.training:
+            kept = B * L * self.active
+            top = logits.detach().flatten().topk(kept)
+            mask = torch.zeros(logits.numel(), dtype=torch.bool).index_fill_(0, top.indices, True).view_as(logits)
+            self.threshold.lerp_(top.values[-1], self.rate)
+        else:
+            mask = logits > self.threshold
         y = torch.zeros_like(flat)
         if self.grouped:
             expert, token = mask.t().nonzero(as_tuple=True)
@@ -95,6 +102,8 @@ class RaceMoe(nn.Module):
                 h = F.gelu(torch.addmm(self.b1[e], flat[token], self.w1[e]), approximate="tanh")
                 out = torch.addmm(self.b2[e], h, self.w2[e])
                 y = y.index_add(0, token, out * logits[token, e].unsqueeze(1))
+        if not self.training:
+            return y.reshape(B, L, D), None
         p = logits.softmax(-1)
         m = mask.float()
         wanted = (m.t() @ m) / mask.shape[0]
@@ -157,6 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, required=True)
     parser.add_argument("--form", choices=["usual", "best"], default="usual")
+    parser.add_argument("--what", choices=["step", "evaluation"], default="step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20)
     args = parser.parse_args()
@@ -194,6 +204,21 @@ def main():
                 for a, p in zip(average.parameters(), model.parameters()):
                     a.mul_(0.999).add_(p, alpha=0.001)
 
+    @torch.no_grad()
+    def evaluate():
+        t = torch.full((2 * batch,), 0.5)
+        out, _ = model(torch.cat([x1, x1]), t, torch.cat([label, torch.full_like(label, 10)]))
+        with_label, without = out.chunk(2)
+        return without + 2.0 * (with_label - without)
+
+    if args.what == "evaluation":
+        for module in model.modules():  # thresholds that keep what training keeps
+            module.rate = 1.0
+        with torch.no_grad():
+            model(torch.cat([x1, x1]), torch.full((2 * batch,), 0.5), torch.cat([label, label]))
+        model.eval()
+        step = evaluate
+
     for _ in range(2):
         step()
     times, end = [], time.perf_counter() + args.seconds
@@ -203,7 +228,7 @@ def main():
         times.append(time.perf_counter() - begin)
     times.sort()
     median = times[len(times) // 2]
-    print(json.dumps({"seconds_per_step": median, "images_per_second": batch / median,
+    print(json.dumps({"seconds": median, "images_per_second": batch / median,
                       "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
