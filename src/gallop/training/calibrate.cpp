@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
 
 #include <map>
 
@@ -14,13 +15,14 @@ CollectedScores collect_scores(tasks::Task& task, const models::Model& model, in
                                const std::function<void(int64_t)>& progress) {
   CollectedScores all;
   std::vector<LayerScores>& layers = all.layers;
-  std::vector<at::Tensor> times, losses;
+  std::vector<at::Tensor> times, losses, actives;
   std::vector<std::vector<at::Tensor>> parts;
   std::map<std::string, size_t> index;
   int64_t done = 0;
   task.route(model, batches, routing, [&](const tasks::RoutedBatch& batch) {
     times.push_back(batch.time_B);
     losses.push_back(batch.loss_B);
+    std::vector<at::Tensor> used;
     for (const sparse::RoutingRecord& record : batch.records) {
       if (record.selection == nullptr || record.selection->threshold() == nullptr) continue;
       const auto [entry, added] = index.try_emplace(record.layer, layers.size());
@@ -29,7 +31,9 @@ CollectedScores collect_scores(tasks::Task& task, const models::Model& model, in
         parts.emplace_back();
       }
       parts[entry->second].push_back(record.compared_BLE.detach());
+      used.push_back(record.mask_BLE.sum({1, 2}).to(at::kDouble).div(record.mask_BLE.size(1)));
     }
+    if (!used.empty()) actives.push_back(at::stack(used).mean(0));
     if (progress) progress(++done);
   });
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -39,6 +43,7 @@ CollectedScores collect_scores(tasks::Task& task, const models::Model& model, in
   if (!times.empty()) {
     all.time_N = at::cat(times);
     all.loss_N = at::cat(losses);
+    if (!actives.empty()) all.active_N = at::cat(actives);
   }
   return all;
 }

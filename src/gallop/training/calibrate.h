@@ -26,6 +26,7 @@ struct LayerScores {
 struct CollectedScores {
   std::vector<LayerScores> layers;  ///< empty for models without thresholds
   at::Tensor time_N, loss_N;        ///< see tasks::RoutedBatch
+  at::Tensor active_N;              ///< experts a token that were used, a mean over the layers
 };
 
 /// Of `batches` fixed batches of training data, keyed by the recipe's seed. `progress` is called

@@ -86,14 +86,10 @@ class Measurement {
       require(active > 0 && active <= static_cast<double>(experts_), "the compute dial: ", active,
               " experts a token are not more than 0 and at most the ", experts_, " there are");
     }
-    edges_ = edges_of(trained_.time_N, options_.ranges);
-    range_N_ = sparse::ThresholdLevels{edges_, {}}.range_of(trained_.time_N);
     if (options_.ranges > 1) try_candidates();
     std::vector<DialSetting> settings;
     for (const double active : options_.actives) {
-      settings.push_back(refined(active, options_.ranges == 1
-                                             ? std::vector<double>{active}
-                                             : share_budget(candidates_, loss_RC_, active)));
+      settings.push_back(options_.ranges == 1 ? refined(active) : shared_out(active));
     }
     return settings;
   }
@@ -105,49 +101,87 @@ class Measurement {
       if (options_.progress) options_.progress(done_, total_);
     });
   }
+  CollectedScores collect_with(const DialSetting& setting) {
+    turn_dial(model_, setting);
+    return collect(tasks::Task::Routing::inference);
+  }
 
-  at::Tensor samples_of(int64_t range) const { return range_N_.eq(range).nonzero().squeeze(1); }
-
-  DialSetting from_scores(const CollectedScores& scores, double active,
-                          const std::vector<double>& range_active) const {
-    DialSetting setting{.active = active, .range_active = range_active, .thresholds = {}};
+  // One threshold a layer for all noise levels.
+  static DialSetting from_scores(const CollectedScores& scores, double active) {
+    DialSetting setting{.active = active, .range_active = {active}, .thresholds = {}};
     for (const LayerScores& layer : scores.layers) {
-      std::vector<at::Tensor> values;
-      for (size_t r = 0; r < range_active.size(); ++r) {
-        values.push_back(layer.selection->exact_threshold(
-            layer.compared_NLE.index_select(0, samples_of(static_cast<int64_t>(r))),
-            range_active[r]));
-      }
-      setting.thresholds[layer.selection->threshold()->name()] = {edges_, at::stack(values)};
+      setting.thresholds[layer.selection->threshold()->name()] = {
+          {}, layer.selection->exact_threshold(layer.compared_NLE, active).unsqueeze(0)};
     }
     return setting;
   }
-
-  DialSetting refined(double active, const std::vector<double>& range_active) {
-    DialSetting setting = from_scores(trained_, active, range_active);
-    for (int64_t i = 0; i < refinements; ++i) {
-      turn_dial(model_, setting);
-      setting = from_scores(collect(tasks::Task::Routing::inference), active, range_active);
-    }
+  DialSetting refined(double active) {
+    DialSetting setting = from_scores(trained_, active);
+    for (int64_t i = 0; i < refinements; ++i) setting = from_scores(collect_with(setting), active);
     return setting;
   }
 
-  // What each range loses with each number of experts.
+  // Means over the samples of each range.
+  std::vector<double> of_ranges(const at::Tensor& x_N) const {
+    std::vector<double> means;
+    for (int64_t r = 0; r < options_.ranges; ++r) {
+      means.push_back(x_N.to(at::kDouble).masked_select(range_N_.eq(r)).mean().item<double>());
+    }
+    return means;
+  }
+
+  // What each range loses with the thresholds of each candidate: at equal ones for all ranges the
+  // order that was learned says how experts go to noise levels, and shifting it is what is tried.
   void try_candidates() {
-    candidates_ = candidates_for(options_.actives, experts_);
-    total_ += options_.batches * static_cast<int64_t>(candidates_.size()) * (1 + refinements);
-    loss_RC_.resize(static_cast<size_t>(options_.ranges));
-    for (const double active : candidates_) {
-      const auto ranges = static_cast<size_t>(options_.ranges);
-      turn_dial(model_, refined(active, std::vector<double>(ranges, active)));
-      const at::Tensor loss_N = collect(tasks::Task::Routing::inference).loss_N;
-      for (size_t r = 0; r < ranges; ++r) {
-        loss_RC_[r].push_back(loss_N.index_select(0, samples_of(static_cast<int64_t>(r)))
-                                  .to(at::kDouble)
-                                  .mean()
-                                  .item<double>());
+    require(options_.ranges <= trained_.time_N.size(0), "the compute dial: ", options_.ranges,
+            " ranges of noise levels and only ", trained_.time_N.size(0),
+            " samples to calibrate them on: more --batches, or fewer ranges");
+    edges_ = edges_of(trained_.time_N, options_.ranges);
+    range_N_ = sparse::ThresholdLevels{edges_, {}}.range_of(trained_.time_N);
+    const std::vector<double> candidates = candidates_for(options_.actives, experts_);
+    total_ += options_.batches * static_cast<int64_t>(candidates.size()) * (1 + refinements);
+    curves_.resize(static_cast<size_t>(options_.ranges));
+    for (const double active : candidates) {
+      candidates_.push_back(refined(active));
+      const CollectedScores scores = collect_with(candidates_.back());
+      const std::vector<double> used = of_ranges(scores.active_N), loss = of_ranges(scores.loss_N);
+      for (size_t r = 0; r < curves_.size(); ++r) {
+        curves_[r].active.push_back(used[r]);
+        curves_[r].loss.push_back(loss[r]);
       }
     }
+  }
+
+  // The thresholds that give each range so many experts a token: between those of two candidates.
+  DialSetting mixed(double active, const std::vector<double>& range_active) const {
+    DialSetting setting{.active = active, .range_active = range_active, .thresholds = {}};
+    for (const auto& [name, first] : candidates_.front().thresholds) {
+      std::vector<at::Tensor> values;
+      for (size_t r = 0; r < curves_.size(); ++r) {
+        const std::vector<double>& x = curves_[r].active;
+        size_t i = 0;
+        while (i + 2 < x.size() && x[i + 1] < range_active[r]) ++i;
+        const double width = x[i + 1] - x[i];
+        const double weight = width > 0 ? std::clamp((range_active[r] - x[i]) / width, 0., 1.) : 0;
+        values.push_back(candidates_[i].thresholds.at(name).values[0].lerp(
+            candidates_[i + 1].thresholds.at(name).values[0], weight));
+      }
+      setting.thresholds[name] = {edges_, at::stack(values)};
+    }
+    return setting;
+  }
+  DialSetting shared_out(double active) {
+    DialSetting setting;
+    double budget = active;
+    for (int64_t i = 0; i < refinements; ++i) {
+      setting = mixed(active, share_budget(curves_, budget));
+      const CollectedScores scores = collect_with(setting);
+      setting.range_active = of_ranges(scores.active_N);
+      // Curves are not straight: what was used above the budget is asked less for.
+      const double used = scores.active_N.mean().item<double>();
+      if (used > active) budget *= active / used;
+    }
+    return setting;
   }
 
   tasks::Task& task_;
@@ -155,9 +189,10 @@ class Measurement {
   const DialOptions& options_;
   CollectedScores trained_;
   int64_t experts_ = 0, done_ = 0, total_ = 0;
-  std::vector<double> edges_, candidates_;
+  std::vector<double> edges_;
   at::Tensor range_N_;
-  std::vector<std::vector<double>> loss_RC_;
+  std::vector<DialSetting> candidates_;
+  std::vector<LossCurve> curves_;
 };
 
 }  // namespace

@@ -23,7 +23,7 @@ constexpr const char* dial_file = "dial.safetensors";
 /// One setting of it: thresholds by parameter name, for each range of noise levels.
 struct DialSetting {
   double active = 0;                 ///< experts a token, on average over the calibration data
-  std::vector<double> range_active;  ///< the same of each range of noise levels
+  std::vector<double> range_active;  ///< what each range of noise levels used of them
   std::map<std::string, sparse::ThresholdLevels> thresholds;
 
   /// Inner borders of the ranges, in the times that the network is given.
@@ -48,7 +48,8 @@ struct DialOptions {
   std::vector<double> actives;  ///< 0 < active <= E, in the order of the settings
   int64_t batches = 0;          ///< fixed batches of training data, see Task::route
   /// Ranges of noise levels, each with the same number of calibration samples and thresholds of its
-  /// own. With more than one the experts go to those whose loss falls most for them.
+  /// own. With more than one the experts go to those whose loss falls most for them, and `active`
+  /// is the most that they use on average: nothing is spent where more experts do not help.
   int64_t ranges = 1;
   /// Called with the batches done of all; may throw to stop.
   std::function<void(int64_t done, int64_t total)> progress;

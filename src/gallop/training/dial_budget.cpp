@@ -21,8 +21,9 @@ void add_pieces(const std::vector<double>& x, const std::vector<double>& y, size
     size_t best = at + 1;
     const auto slope = [&](size_t to) { return (y[to] - y[at]) / (x[to] - x[at]); };
     for (size_t to = at + 2; to < x.size(); ++to) {
-      if (slope(to) <= slope(best)) best = to;
+      if (x[best] <= x[at] || slope(to) <= slope(best)) best = to;
     }
+    if (x[best] <= x[at]) return;
     if (slope(best) >= 0) return;
     pieces.push_back({slope(best), x[best] - x[at], range});
     at = best;
@@ -31,25 +32,24 @@ void add_pieces(const std::vector<double>& x, const std::vector<double>& y, size
 
 }  // namespace
 
-std::vector<double> share_budget(const std::vector<double>& candidates,
-                                 const std::vector<std::vector<double>>& loss_RC, double budget) {
-  require(!candidates.empty() && std::is_sorted(candidates.begin(), candidates.end()) &&
-              candidates.front() <= budget,
-          "a budget of ", budget,
-          " experts a token cannot be shared: the candidates must ascend "
-          "and the first must not be above it");
+std::vector<double> share_budget(const std::vector<LossCurve>& ranges, double budget) {
   std::vector<Piece> pieces;
-  for (size_t r = 0; r < loss_RC.size(); ++r) {
-    require(loss_RC[r].size() == candidates.size(), "range ", r, " has ", loss_RC[r].size(),
-            " losses for ", candidates.size(), " candidates");
-    add_pieces(candidates, loss_RC[r], r, pieces);
+  std::vector<double> active;
+  double left = budget * static_cast<double>(ranges.size());
+  for (size_t r = 0; r < ranges.size(); ++r) {
+    const auto& [x, y] = ranges[r];
+    require(!x.empty() && x.size() == y.size() && std::is_sorted(x.begin(), x.end()), "range ", r,
+            " has ", x.size(), " numbers of experts, which must ascend, and ", y.size(), " losses");
+    add_pieces(x, y, r, pieces);
+    active.push_back(x.front());
+    left -= x.front();
   }
+  require(left >= -1e-9, "a budget of ", budget,
+          " experts a token is below the least that was tried in each range");
   std::stable_sort(pieces.begin(), pieces.end(),
                    [](const Piece& a, const Piece& b) { return a.slope < b.slope; });
-  std::vector<double> active(loss_RC.size(), candidates.front());
-  double left = (budget - candidates.front()) * static_cast<double>(loss_RC.size());
   for (const Piece& piece : pieces) {
-    const double spent = std::min(left, piece.width);
+    const double spent = std::clamp(left, 0.0, piece.width);
     active[piece.range] += spent;
     left -= spent;
   }

@@ -1,0 +1,93 @@
+// One evaluation of the network with guidance, as a sampler makes them: the batch once with its
+// labels and once without, experts by threshold; with the kernels of gallop/ops, with weights in 8
+// bits, and with the references. benchmarks/peers/compare.py sets them beside plain PyTorch.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <benchmark/benchmark.h>
+
+#include <optional>
+
+#include "benchmarks/support/model_case.h"
+#include "gallop/models/counts.h"
+#include "gallop/models/int8.h"
+#include "gallop/ops/int8.h"
+#include "gallop/ops/kernel.h"
+#include "gallop/sparse/routing_record.h"
+#include "tests/ops/operator_case.h"
+
+namespace gallop::testing {
+namespace {
+
+class Evaluation {
+ public:
+  explicit Evaluation(const ModelCase& c) : model_(make_model(c)) {
+    const at::NoGradGuard no_grad;
+    model_->materialize(0, {}, /*gradients=*/false);
+    const at::Tensor x = random("x", {c.batch, c.channels, c.image, c.image});
+    x_ = at::cat({x, x});
+    t_ = at::full({2 * c.batch}, 0.5);
+    const auto labels = [&](int64_t label) {
+      return at::full({c.batch}, label, at::TensorOptions(at::kLong));
+    };
+    label_ = at::cat({labels(3), labels(10)});
+    // Thresholds that keep what training keeps.
+    std::vector<sparse::RoutingRecord> routing;
+    model_->forward(x_,
+                    {.training = true, .timestep_B = t_, .label_B = label_, .routing = &routing});
+    for (const sparse::RoutingRecord& record : routing) {
+      for (const sparse::PendingUpdate& update : record.pending) update.commit(0);
+    }
+  }
+  at::Tensor run() const {
+    const at::NoGradGuard no_grad;
+    const at::Tensor y = model_->forward(x_, {.timestep_B = t_, .label_B = label_});
+    const int64_t B = y.size(0) / 2;
+    const at::Tensor without = y.narrow(0, B, B);
+    return without.add(y.narrow(0, 0, B).sub(without), 2);
+  }
+  const models::Model& model() const { return *model_; }
+  double flops() const {
+    return static_cast<double>(x_.size(0)) * models::training_flops(*model_) / 3;
+  }
+
+ private:
+  std::unique_ptr<models::Model> model_;
+  at::Tensor x_, t_, label_;
+};
+
+void evaluate(benchmark::State& state, const ModelCase& c, const std::string& kind) {
+  const Evaluation evaluation(c);
+  std::optional<ops::ReferenceGuard> reference;
+  std::optional<ops::Int8Weights> weights;
+  std::optional<ops::Int8Guard> int8;
+  if (kind == "reference") reference.emplace();
+  if (kind == "int8") {
+    std::vector<at::Tensor> matrices;
+    for (const nn::Parameter* parameter : models::int8_candidates(evaluation.model())) {
+      matrices.push_back(**parameter);
+    }
+    int8.emplace(weights.emplace(matrices));
+  }
+  evaluation.run();
+  for (auto _ : state) benchmark::DoNotOptimize(evaluation.run());
+  state.counters["FLOP_per_cpu_s"] =
+      benchmark::Counter(evaluation.flops(), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["images"] = static_cast<double>(c.batch);
+}
+
+const bool registered = [] {
+  for (const ModelCase& c : model_cases()) {
+    for (const char* kind : {"reference", "kernel", "int8"}) {
+      const std::string name = std::string("evaluation/") + c.name + "/" + kind;
+      benchmark::RegisterBenchmark(name.c_str(), evaluate, c, std::string(kind))
+          ->Unit(benchmark::kMillisecond)
+          ->MeasureProcessCPUTime()
+          ->UseRealTime();
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace gallop::testing

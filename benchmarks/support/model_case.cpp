@@ -1,0 +1,40 @@
+#include "benchmarks/support/model_case.h"
+
+#include "gallop/config/parse.h"
+
+namespace gallop::testing {
+namespace {
+
+struct Recipe : config::Fields<Recipe> {
+  config::Component model{"model", "dit"};
+  void fields(config::Visitor& v) override { v.component("model", model, "the network"); }
+};
+
+constexpr const char* losses =
+    "losses = { router_similarity = { weight = 1e-4 }, per_layer = { weight = 1e-2 } }\n";
+
+}  // namespace
+
+const std::vector<ModelCase>& model_cases() {
+  static const char* small = "width = 128\ndepth = 6\nheads = 4\npatch = 4";
+  static const char* s2 = "size = \"S/2\"";
+  static const std::vector<ModelCase> cases{{"default-race", small, "2-in-8", 28, 1, 64},
+                                            {"default-dense", small, "", 28, 1, 64},
+                                            {"s2-race-2in8", s2, "2-in-8", 32, 4, 8},
+                                            {"s2-race-4in32", s2, "4-in-32", 32, 4, 8},
+                                            {"s2-dense", s2, "", 32, 4, 8}};
+  return cases;
+}
+
+std::unique_ptr<models::Model> make_model(const ModelCase& c) {
+  Recipe recipe;
+  std::string text = "[model]\n" + std::string(c.model);
+  if (!c.setting.empty()) {
+    text += "\n[model.mlp]\nkind = \"moe\"\nsetting = \"" + c.setting + "\"\n" + losses;
+  }
+  config::load_text(recipe, text, c.name, {});
+  return models::make_model(
+      recipe.model, {.channels = c.channels, .height = c.image, .width = c.image, .classes = 10});
+}
+
+}  // namespace gallop::testing
