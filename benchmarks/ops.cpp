@@ -7,6 +7,7 @@
 
 #include "gallop/ops/adamw.h"
 #include "gallop/ops/int8.h"
+#include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"
 
@@ -44,6 +45,14 @@ void both(benchmark::State& state, const OperatorCase& c, const Op& op) {
   }
   state.counters["FLOP_per_cpu_s"] =
       benchmark::Counter(3 * c.flops, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// The same with its operands in bf16.
+Op in_bf16(const Op& op) {
+  return [op](const Tensors& in) {
+    const ops::PrecisionGuard guard(ops::Precision::bf16);
+    return op(in);
+  };
 }
 
 // What oneDNN inside libtorch does with a linear layer: reached through the dispatcher, forward
@@ -113,6 +122,7 @@ const bool registered = [] {
       const bool linear = c.name.starts_with("linear"), grouped = c.name.starts_with("grouped_mlp");
       if (c.name.starts_with("linear ")) add(c, "onednn", onednn_linear, /*backward=*/false);
       if (!linear && !grouped) continue;
+      if (ops::bf16_missing().empty()) add(c, "bf16", in_bf16(c.op));
       const Tensors weights = linear ? Tensors{c.inputs[1]} : Tensors{c.inputs[2], c.inputs[4]};
       benchmark::RegisterBenchmark((c.name + "/forward/int8").c_str(), forward_int8, c, weights)
           ->Unit(benchmark::kMicrosecond)

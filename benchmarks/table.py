@@ -49,8 +49,8 @@ def main():
                 flops = flops * wall / cpu
             rows.setdefault(case or kind, {})[kind] = {"cpu": cpu, "wall": wall, "flop_per_cpu_s": flops}
     lines = [f"{machine()}; CPU time of all threads; peak of one core {peak / 1e9:.0f} GFLOP/s.", "",
-             "| what | kernel | share of peak | reference | ratio | oneDNN | ratio | 8 bits | faster than the kernel |",
-             "|---|---|---|---|---|---|---|---|---|"]
+             "| what | kernel | share of peak | reference | ratio | oneDNN | ratio | bf16 | gain | 8 bits | gain |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
     others = []
     for case, kinds in rows.items():
         kernel = kinds.get("kernel")
@@ -62,8 +62,9 @@ def main():
         for other in ("reference", "onednn"):
             time = kinds.get(other, {}).get("cpu")
             cells += [short(time), f"{time / kernel['cpu']:.2f}x"] if time else ["", ""]
-        time = kinds.get("int8", {}).get("cpu")
-        cells += [short(time), f"{kernel['cpu'] / time:.2f}x"] if time else ["", ""]
+        for narrow in ("bf16", "int8"):
+            time = kinds.get(narrow, {}).get("cpu")
+            cells += [short(time), f"{kernel['cpu'] / time:.2f}x"] if time else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     if others:
         lines += ["", "| what | time |", "|---|---|", *others]

@@ -1,7 +1,7 @@
 // Whole training steps on random data in memory, as the trainer takes them: forward, backward,
-// clipping, AdamW and the moving average; with the kernels of gallop/ops and with their references.
-// FLOP counts weight matrices and attention of the active experts, three times the forward.
-// benchmarks/peers/compare.py sets them beside plain PyTorch.
+// clipping, AdamW and the moving average; with the kernels of gallop/ops, also in bf16 where the
+// CPU has it, and with their references. FLOP counts weight matrices and attention of the active
+// experts, three times the forward. benchmarks/peers/compare.py sets them beside plain PyTorch.
 #include <ATen/ops/full.h>
 #include <benchmark/benchmark.h>
 
@@ -13,6 +13,7 @@
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
 #include "gallop/ops/kernel.h"
+#include "gallop/ops/precision.h"
 #include "gallop/sparse/routing_record.h"
 #include "gallop/sparse/sparse_loss.h"
 #include "gallop/training/ema.h"
@@ -102,10 +103,12 @@ class Step {
   int64_t steps_ = 0;
 };
 
-void step(benchmark::State& state, const Case& c, bool reference) {
+void step(benchmark::State& state, const Case& c, const std::string& kind) {
   Step step(c);
   std::optional<ops::ReferenceGuard> guard;
-  if (reference) guard.emplace();
+  if (kind == "reference") guard.emplace();
+  const ops::PrecisionGuard precision(kind == "bf16" ? ops::Precision::bf16
+                                                     : ops::Precision::float32);
   step.run();
   for (auto _ : state) step.run();
   state.counters["FLOP_per_cpu_s"] =
@@ -114,11 +117,12 @@ void step(benchmark::State& state, const Case& c, bool reference) {
 }
 
 const bool registered = [] {
+  std::vector<std::string> kinds{"kernel", "reference"};
+  if (ops::bf16_missing().empty()) kinds.emplace_back("bf16");
   for (const Case& c : cases) {
-    for (const bool reference : {false, true}) {
-      const std::string name =
-          std::string("step/") + c.name + (reference ? "/reference" : "/kernel");
-      benchmark::RegisterBenchmark(name.c_str(), step, c, reference)
+    for (const std::string& kind : kinds) {
+      const std::string name = std::string("step/") + c.name + "/" + kind;
+      benchmark::RegisterBenchmark(name.c_str(), step, c, kind)
           ->Unit(benchmark::kMillisecond)
           ->MeasureProcessCPUTime()
           ->UseRealTime();

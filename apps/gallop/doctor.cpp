@@ -22,6 +22,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/command.h"
+#include "gallop/ops/precision.h"
 
 namespace gallop {
 namespace {
@@ -119,6 +120,9 @@ void report_cpu(Report& report) {
   const std::string model = proc_value("/proc/cpuinfo", "model name");
   report.fact("CPU", model.empty() ? "unknown" : model);
   report.fact("CPU features", known.empty() ? "none of those that matter here" : known);
+  const std::string missing = ops::bf16_missing();
+  report.fact("bf16 products",
+              missing.empty() ? "yes: train.precision = \"bf16\"" : "no: " + missing);
   if (!flags.empty() && !flags.contains("avx2")) {
     report.note("this CPU has no AVX2: everything works, several times slower");
   }

@@ -13,6 +13,7 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/options.h"
 #include "gallop/recipe_model.h"
+#include "gallop/training/device.h"
 #include "gallop/training/recipe.h"
 
 namespace gallop {
@@ -43,6 +44,7 @@ void forward(const ForwardCommand& command) {
   training::Recipe recipe = training::load_recipe(command.recipe, command.overrides);
   const auto model = make_model(recipe);
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, command.options.gradients);
+  const ops::PrecisionGuard precision(training::precision_of(recipe));
   const auto results = inspection::run_forward(*model, forward_case, command.options);
   if (!command.outputs.empty()) nn::save_tensors(command.outputs, results);
   if (!command.check) return;

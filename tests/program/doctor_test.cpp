@@ -44,6 +44,8 @@ TEST(Doctor, SaysWhatTheBuildStandsOn) {
 
   EXPECT_THAT(fact["threads"], StartsWith("1 (OpenMP)"));
   EXPECT_NE(fact["CPU"], "");
+  const bool bf16 = fact["CPU features"].find("avx512_bf16") != std::string::npos;
+  EXPECT_THAT(fact["bf16 products"], bf16 ? StartsWith("yes") : StartsWith("no: "));
   EXPECT_GT(std::stod(fact["memory"]), 0.0);
   EXPECT_NE(fact["GPUs"], "");
   EXPECT_THAT(result.out, HasSubstr("Gallop can run here."));

@@ -1,12 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <thread>
 
+#include "gallop/base/cpu.h"
 #include "tests/support/program.h"
 #include "tests/support/tiny_program.h"
 
@@ -64,6 +66,19 @@ class Train : public testing::Test {
 
   TinyProgram folder_;
 };
+
+TEST_F(Train, SaysItsPrecisionAndRefusesOneThatTheCpuDoesNotHave) {
+  EXPECT_THAT(run_program(command("run", {"train.steps=2"})).err, HasSubstr("products in float32"));
+  const auto features = cpu_info().features;
+  if (std::find(features.begin(), features.end(), "avx512_bf16") != features.end()) {
+    EXPECT_THAT(run_program(command("other", {"train.precision=bf16"})).err,
+                HasSubstr("products in bf16"));
+    return;
+  }
+  expect_refused(command("other", {"train.precision=bf16"}), "this CPU has no avx512_bf16");
+  expect_refused({"sample", (folder_ / "run").string(), "--set", "train.precision=bf16"},
+                 "--set train.precision=float32");
+}
 
 TEST_F(Train, RunsToTheEndAndThenHasNothingToDo) {
   const ProgramResult result = run_program(command("run"));

@@ -6,6 +6,7 @@
 #include "gallop/base/error.h"
 #include "gallop/blocks/attention.h"
 #include "gallop/config/registry.h"
+#include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/sparse_loss.h"
 
@@ -47,6 +48,16 @@ class MixtureOfHeads : public MultiHead {
   }
 
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
+    const at::Tensor gates_BLN = gates(x_BLD, ctx);
+    if (ctx.taps != nullptr) ctx.taps->add(name() + ".gates", gates_BLN);
+    const at::Tensor heads_BLNd = of_heads(x_BLD).unflatten(-1, {heads(), -1});
+    return project(heads_BLNd.mul(gates_BLN.unsqueeze(-1)).flatten(2));
+  }
+
+ private:
+  // [B, L, N]; the order of their scores decides, so they stay float32.
+  at::Tensor gates(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
+    const ops::PrecisionGuard exact(ops::Precision::float32);
     std::vector<at::Tensor> gates;
     if (shared_ > 0) gates.push_back(of_shared(x_BLD));
     if (active_ > 0) gates.push_back(of_chosen(x_BLD, ctx));
@@ -54,13 +65,9 @@ class MixtureOfHeads : public MultiHead {
       const at::Tensor twice_BL2 = kinds_->forward(x_BLD).softmax(-1).mul(2);
       for (int64_t i = 0; i < 2; ++i) gates[i] = gates[i].mul(twice_BL2.narrow(-1, i, 1));
     }
-    const at::Tensor gates_BLN = at::cat(gates, -1);
-    if (ctx.taps != nullptr) ctx.taps->add(name() + ".gates", gates_BLN);
-    const at::Tensor heads_BLNd = of_heads(x_BLD).unflatten(-1, {heads(), -1});
-    return project(heads_BLNd.mul(gates_BLN.unsqueeze(-1)).flatten(2));
+    return at::cat(gates, -1);
   }
 
- private:
   at::Tensor of_shared(const at::Tensor& x_BLD) const {
     if (!among_shared_) return x_BLD.new_ones({x_BLD.size(0), x_BLD.size(1), 1});
     return among_shared_->forward(x_BLD).softmax(-1).mul(shared_);

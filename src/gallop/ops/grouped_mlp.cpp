@@ -11,10 +11,13 @@
 
 #include "gallop/base/error.h"
 #include "gallop/ops/activation.h"
+#include "gallop/ops/bf16_product.h"
 #include "gallop/ops/bridge.h"
 #include "gallop/ops/elementwise.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
+#include "gallop/ops/linear.h"
+#include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
 namespace gallop::ops {
@@ -86,12 +89,13 @@ Sizes sizes_of(const at::Tensor& x_TD, const at::Tensor& offsets, const at::Tens
 // in: x, weights, w1, b1, w2, b2, contiguous. z receives what goes into the activation, for the
 // backward; without a graph it is undefined and a task's own memory serves.
 at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
-                   const at::Tensor& z_PH) {
+                   const at::Tensor& z_PH, const Bf16Tile* bf16) {
   const auto [D, H, E] = sizes;
   const float *b1 = in[3].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
-  const std::vector<Panels> up = pack(in[2].const_data_ptr<float>(), E, D, H, /*transposed=*/true);
+  const std::vector<Panels> up =
+      pack(in[2].const_data_ptr<float>(), E, D, H, /*transposed=*/true, bf16);
   const std::vector<Panels> down =
-      pack(in[4].const_data_ptr<float>(), E, H, D, /*transposed=*/true);
+      pack(in[4].const_data_ptr<float>(), E, H, D, /*transposed=*/true, bf16);
   const std::vector<const float*> rows =
       row_pointers(in[0].const_data_ptr<float>(), D, 0, routes.P(), routes.tokens.data());
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
@@ -140,17 +144,18 @@ at::Tensor forward_int8(const Routes& routes, const Sizes& sizes, const Tensors&
 }
 
 // With u = W2^T dy: d weight = u . a + dy . b2, dz = weight * u * gelu'(z), dx = W1^T dz, so that
-// no output of a pair is needed again.
+// no output of a pair is needed again. In bf16 it is dy that is rounded, and weight * a for dW2.
 Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_PH,
-                 const at::Tensor& dy_TD, const Tensors& in, const std::vector<bool>& needed) {
+                 const at::Tensor& dy_TD, const Tensors& in, const std::vector<bool>& needed,
+                 const Bf16Tile* bf16) {
   const auto [D, H, E] = sizes;
   const int64_t P = routes.P(), blocks = routes.block_count();
   const float *weights = in[1].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
   const float* z = z_PH.const_data_ptr<float>();
   const std::vector<Panels> down =
-      pack(in[4].const_data_ptr<float>(), E, D, H, /*transposed=*/false);
+      pack(in[4].const_data_ptr<float>(), E, D, H, /*transposed=*/false, bf16);
   std::vector<Panels> up;
-  if (needed[0]) up = pack(in[2].const_data_ptr<float>(), E, H, D, /*transposed=*/false);
+  if (needed[0]) up = pack(in[2].const_data_ptr<float>(), E, H, D, /*transposed=*/false, bf16);
   const std::vector<const float*> dy_rows =
       row_pointers(dy_TD.const_data_ptr<float>(), D, 0, P, routes.tokens.data());
 
@@ -190,11 +195,11 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
   if (needed[2]) {
     const std::vector<const float*> x_rows =
         row_pointers(in[0].const_data_ptr<float>(), D, 0, P, routes.tokens.data());
-    weight_gradients(row_pointers(dz, H, 0, P), H, x_rows, D, routes.offsets, grad(2));
+    weight_gradients(row_pointers(dz, H, 0, P), H, x_rows, D, routes.offsets, grad(2), bf16);
   }
   if (needed[3]) sum_blocks(b1_parts, routes.blocks, H, E, grad(3));
   if (needed[4])
-    weight_gradients(dy_rows, D, row_pointers(wa, H, 0, P), H, routes.offsets, grad(4));
+    weight_gradients(dy_rows, D, row_pointers(wa, H, 0, P), H, routes.offsets, grad(4), bf16);
   if (needed[5]) sum_blocks(b2_parts, routes.blocks, D, E, grad(5));
   return grads;
 }
@@ -214,16 +219,20 @@ at::Tensor grouped_mlp_reference(const at::Tensor& x_TD, const at::Tensor& offse
   const std::vector<int64_t> counts(loads.const_data_ptr<int64_t>(),
                                     loads.const_data_ptr<int64_t>() + loads.numel());
   const auto groups = x_TD.index_select(0, tokens_P).split_with_sizes(counts);
+  const auto gates = weights_P.split_with_sizes(counts);
   std::vector<at::Tensor> outputs;
   for (size_t e = 0; e < groups.size(); ++e) {
     const auto expert = static_cast<int64_t>(e);
     const at::Tensor hidden =
-        gelu_tanh(at::linear(groups[e], mlp.w1_EHD.select(0, expert), mlp.b1_EH.select(0, expert)));
-    outputs.push_back(
-        at::linear(hidden, mlp.w2_EDH.select(0, expert), mlp.b2_ED.select(0, expert)));
+        linear_gelu_reference(groups[e], mlp.w1_EHD.select(0, expert), mlp.b1_EH.select(0, expert));
+    const at::Tensor w2 = mlp.w2_EDH.select(0, expert), b2 = mlp.b2_ED.select(0, expert);
+    const at::Tensor gate = gates[e].unsqueeze(1);
+    // In bf16 the kernel rounds what arrives before it is multiplied by the weights, not after.
+    outputs.push_back(PrecisionGuard::active() == Precision::bf16
+                          ? bf16_product(hidden, w2, gates[e]).add(gate.mul(b2))
+                          : at::linear(hidden, w2, b2).mul(gate));
   }
-  const at::Tensor y_PD = at::cat(outputs).mul(weights_P.unsqueeze(1));
-  return at::zeros_like(x_TD).index_add(0, tokens_P, y_PD);
+  return at::zeros_like(x_TD).index_add(0, tokens_P, at::cat(outputs));
 }
 
 at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
@@ -240,20 +249,22 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
       return forward_int8(*routes, sizes, contiguous(inputs), in_8_bits[0], in_8_bits[1]);
     }
   }
+  const Bf16Tile* bf16 = product_tile();
   at::Tensor y_TD, z_PH;
   if (wants_graph(inputs)) z_PH = at::empty({routes->P(), sizes.H}, x_TD.options());
   {
     const at::NoGradGuard no_grad;
-    y_TD = forward(*routes, sizes, contiguous(inputs), z_PH);
+    y_TD = forward(*routes, sizes, contiguous(inputs), z_PH, bf16);
   }
   set_derivative(
       {y_TD}, inputs,
       {"GroupedMlp",
-       [routes, sizes, z_PH](const Tensors& grads, const Tensors& in,
-                             const std::vector<bool>& needed) {
-         return backward(*routes, sizes, z_PH, grads[0].contiguous(), contiguous(in), needed);
+       [routes, sizes, z_PH, bf16](const Tensors& grads, const Tensors& in,
+                                   const std::vector<bool>& needed) {
+         return backward(*routes, sizes, z_PH, grads[0].contiguous(), contiguous(in), needed, bf16);
        },
-       [offsets, tokens_P](const Tensors& in) {
+       [offsets, tokens_P, precision = PrecisionGuard::active()](const Tensors& in) {
+         const PrecisionGuard guard(precision);
          return Tensors{
              grouped_mlp_reference(in[0], offsets, tokens_P, in[1], {in[2], in[3], in[4], in[5]})};
        }});

@@ -7,10 +7,12 @@
 
 #include "gallop/base/error.h"
 #include "gallop/ops/activation.h"
+#include "gallop/ops/bf16_product.h"
 #include "gallop/ops/bridge.h"
 #include "gallop/ops/elementwise.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
+#include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
 namespace gallop::ops {
@@ -33,7 +35,7 @@ Sizes sizes_of(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
 // z, what went into the activation, is undefined without one.
 std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given,
                                  const std::vector<at::Tensor>& inputs,
-                                 const std::vector<bool>& needed) {
+                                 const std::vector<bool>& needed, const Bf16Tile* bf16) {
   const at::Tensor x = inputs[0].contiguous(), weight = inputs[1].contiguous();
   const auto [M, K, N] = sizes_of(x, weight, inputs[2]);
   const at::Tensor dy = dy_given.contiguous();
@@ -61,13 +63,13 @@ std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given
   }
   if (needed[0]) {
     multiply_blocks(row_pointers(slope, N, 0, M), blocks,
-                    pack(weight.const_data_ptr<float>(), 1, N, K, /*transposed=*/false),
+                    pack(weight.const_data_ptr<float>(), 1, N, K, /*transposed=*/false, bf16),
                     grads[0].mutable_data_ptr<float>(), [](auto&&...) {});
   }
   if (needed[1]) {
     weight_gradients(row_pointers(slope, N, 0, M), N,
                      row_pointers(x.const_data_ptr<float>(), K, 0, M), K, offsets,
-                     grads[1].mutable_data_ptr<float>());
+                     grads[1].mutable_data_ptr<float>(), bf16);
   }
   if (needed[2]) sum_blocks(bias_parts, blocks, N, 1, grads[2].mutable_data_ptr<float>());
   return grads;
@@ -75,14 +77,14 @@ std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given
 
 // Fills y, and z if there is an activation.
 void forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-             const at::Tensor& y, const at::Tensor& z) {
+             const at::Tensor& y, const at::Tensor& z, const Bf16Tile* bf16) {
   const auto [M, K, N] = sizes_of(x, weight, bias);
   const float* from = x.const_data_ptr<float>();
   const float* shift = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
   float* to = y.mutable_data_ptr<float>();
   float* before = z.defined() ? z.mutable_data_ptr<float>() : to;
   multiply_blocks(row_pointers(from, K, 0, M), row_blocks(std::vector<int64_t>{0, M}),
-                  pack(weight.const_data_ptr<float>(), 1, K, N, /*transposed=*/true), before,
+                  pack(weight.const_data_ptr<float>(), 1, K, N, /*transposed=*/true, bf16), before,
                   [&](const RowBlock& block, int64_t n, int64_t width) {
                     const int64_t at = block.begin * N + n;
                     const float* add = shift == nullptr ? nullptr : shift + n;
@@ -116,6 +118,7 @@ at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
                       activate);
     }
   }
+  const Bf16Tile* bf16 = product_tile();
   at::Tensor y, z;
   {
     const at::NoGradGuard no_grad;
@@ -123,16 +126,18 @@ at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
     shape.back() = sizes_of(x, weight, bias).N;
     y = at::empty(shape, x.options());
     if (activate) z = at::empty(shape, x.options());
-    forward(x.contiguous(), weight.contiguous(), bias.defined() ? bias.contiguous() : bias, y, z);
+    forward(x.contiguous(), weight.contiguous(), bias.defined() ? bias.contiguous() : bias, y, z,
+            bf16);
   }
   using Tensors = std::vector<at::Tensor>;
   set_derivative(
       {y}, {x, weight, bias},
       {activate ? "LinearGelu" : "Linear",
-       [z](const Tensors& grads, const Tensors& inputs, const std::vector<bool>& needed) {
-         return backward(z, grads[0], inputs, needed);
+       [z, bf16](const Tensors& grads, const Tensors& inputs, const std::vector<bool>& needed) {
+         return backward(z, grads[0], inputs, needed, bf16);
        },
-       [activate](const Tensors& in) {
+       [activate, precision = PrecisionGuard::active()](const Tensors& in) {
+         const PrecisionGuard guard(precision);
          return Tensors{(activate ? linear_gelu_reference : linear_reference)(in[0], in[1], in[2])};
        }});
   return y;
@@ -141,6 +146,10 @@ at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
 }  // namespace
 
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (PrecisionGuard::active() == Precision::bf16) {
+    const at::Tensor product = bf16_product(x, weight);
+    return bias.defined() ? product.add(bias) : product;
+  }
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
 }
 

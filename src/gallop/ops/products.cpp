@@ -40,9 +40,10 @@ struct Chunk {
 
 }  // namespace
 
-std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed) {
+std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed,
+                         const Bf16Tile* bf16) {
   std::vector<Panels> result;
-  for (int64_t i = 0; i < count; ++i) result.emplace_back(K, N);
+  for (int64_t i = 0; i < count; ++i) result.emplace_back(K, N, bf16);
   const int64_t panels = count == 0 ? 0 : result[0].count();
   for_each_task(count * panels, count * K * N * work_of_a_number, [&](int64_t task) {
     const int64_t i = task / panels, p = task % panels;
@@ -69,7 +70,8 @@ std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets) {
 }
 
 void weight_gradients(std::span<const float* const> a, int64_t N, std::span<const float* const> b,
-                      int64_t K, std::span<const int64_t> offsets, float* c) {
+                      int64_t K, std::span<const int64_t> offsets, float* c,
+                      const Bf16Tile* bf16) {
   const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
   std::vector<Chunk> chunks;
   std::vector<int64_t> first(groups + 1);  // chunk of each group
@@ -107,7 +109,7 @@ void weight_gradients(std::span<const float* const> a, int64_t N, std::span<cons
       b_part[r] = b[chunk.begin + r] + k;
     }
     multiply_transposed(a_part.data(), n_parts.length(i), b_part.data(), k_parts.length(j),
-                        chunk.count, chunk.sum + n * K + k, K);
+                        chunk.count, chunk.sum + n * K + k, K, bf16);
   });
 
   if (extra == 0) return;

@@ -12,8 +12,9 @@
 namespace gallop::ops {
 
 /// The panels of `count` row-major matrices b [count, K, N], or of their transposes if `transposed`
-/// (b [count, N, K]).
-std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed);
+/// (b [count, N, K]); in bf16 for a tile of it.
+std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed,
+                         const Bf16Tile* bf16 = nullptr);
 
 /// Rows offsets[g] .. offsets[g+1]-1 make group g: it is cut into blocks of nearly equal length, at
 /// most block_rows().
@@ -44,9 +45,10 @@ void multiply_blocks(std::span<const float* const> rows, std::span<const RowBloc
 }
 
 /// c[g] = sum over the rows r of group g of a[r]^T b[r], c [groups, N, K]: weight gradients. a[r]
-/// has N numbers, b[r] K.
+/// has N numbers, b[r] K; both are rounded for a tile of bf16.
 void weight_gradients(std::span<const float* const> a, int64_t N, std::span<const float* const> b,
-                      int64_t K, std::span<const int64_t> offsets, float* c);
+                      int64_t K, std::span<const int64_t> offsets, float* c,
+                      const Bf16Tile* bf16 = nullptr);
 
 /// sums[g] = sum in order of parts[i] over the blocks i of group g; parts [blocks, width], sums
 /// [groups, width].

@@ -5,16 +5,19 @@
 namespace gallop::ops {
 
 /// The innermost matrix product: a tile that stays in registers, compiled for several instruction
-/// sets.
-struct Tile {
+/// sets. An element of its operands is a number, or a few that are multiplied and added in one
+/// step.
+template <class Element>
+struct TileOf {
   int rows;     ///< most rows of one call
   int columns;  ///< width of a panel
   /// c[r * ldc + j] = sum over k < K of a[r][k * stride] * panel[k * columns + j] for r < count <=
   /// rows and all j < columns. A sum begins with c if `accumulate`, else with 0, and goes in order
   /// of k: the bits of a row depend on that row and the panel alone.
-  void (*multiply)(int count, const float* const* a, int64_t stride, int64_t K, const float* panel,
-                   float* c, int64_t ldc, bool accumulate);
+  void (*multiply)(int count, const Element* const* a, int64_t stride, int64_t K,
+                   const Element* panel, float* c, int64_t ldc, bool accumulate);
 };
+using Tile = TileOf<float>;
 
 /// The widest that this processor has.
 const Tile& tile();

@@ -6,6 +6,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
+#include "gallop/ops/precision.h"
 
 namespace gallop::sparse {
 
@@ -100,6 +101,9 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
 }
 
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
+  // The order of the scores decides: they, and what is made of them, stay float32.
+  const ops::Precision of_experts = ops::PrecisionGuard::active();
+  const ops::PrecisionGuard exact(ops::Precision::float32);
   Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
   Scores scores = gate_->scores({routed.logits_BLE, x_BLD});
   scores.x_BLD = x_BLD;
@@ -107,8 +111,11 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
   if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;
   const Assignment assignment =
       make_assignment(selected.mask_BLE, weighting_->weights(scores, selected));
-  const at::Tensor y_TD =
-      experts_->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), assignment, ctx);  // [T, D]
+  at::Tensor y_TD;  // [T, D]
+  {
+    const ops::PrecisionGuard precision(of_experts);
+    y_TD = experts_->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), assignment, ctx);
+  }
   if (ctx.routing != nullptr) {
     routed.extras.merge(selected.extras);
     ctx.routing->push_back(

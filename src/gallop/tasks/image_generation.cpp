@@ -156,6 +156,7 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
   ++next_;
   TrainOutput result{.samples = batch.indices};
   const Inputs inputs = draw(model, std::move(batch), "train");
+  const ops::PrecisionGuard precision(args_.precision);
   const at::Tensor output = model.forward(
       inputs.noised.x_BCHW, {.training = true,
                              .micro_batches = args_.accumulate,
@@ -181,6 +182,7 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
 EvalOutput ImageGeneration::evaluate(
     const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::NoGradGuard no_grad;
+  const ops::PrecisionGuard precision(args_.precision);
   if (!held_out_) held_out_ = open("test");
   const int64_t count = std::min(args_.eval_samples, held_out_->info().count);
   require(count > 0, "there is nothing to evaluate: eval.samples = ", args_.eval_samples);
@@ -222,6 +224,7 @@ EvalOutput ImageGeneration::evaluate(
 void ImageGeneration::route(const models::Model& model, int64_t batches, Routing mode,
                             const std::function<void(const RoutedBatch&)>& visit) {
   const at::NoGradGuard no_grad;
+  const ops::PrecisionGuard precision(args_.precision);
   data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
   for (int64_t n = 0; n < batches; ++n) {
     const Inputs inputs = draw(model, loader.next(), "route");
@@ -244,6 +247,7 @@ void ImageGeneration::check(const models::Model& model, const SampleRequest& req
 }
 
 at::Tensor ImageGeneration::sample(const models::Model& model, const SampleRequest& request) const {
+  const ops::PrecisionGuard precision(args_.precision);
   const at::Tensor samples = draw_samples(model, process_, request);
   return data_info().latent ? samples : samples.clamp(-1, 1);
 }

@@ -13,6 +13,7 @@
 #include "gallop/data/dataset.h"
 #include "gallop/diffusion/guidance.h"
 #include "gallop/models/model.h"
+#include "gallop/ops/precision.h"
 #include "gallop/sparse/routing_record.h"
 
 namespace gallop::tasks {
@@ -75,6 +76,8 @@ class Task {
     int64_t accumulate = 1;  ///< micro-batches of a step
     uint64_t seed = 0;
     int64_t eval_samples = 0, eval_batch = 1;
+    /// Of all that the task runs, samples and gradients included.
+    ops::Precision precision = ops::Precision::float32;
     /// What the data holds, where that is known; the data set is then opened on first use only.
     std::optional<data::DatasetInfo> info;
   };

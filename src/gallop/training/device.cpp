@@ -25,6 +25,20 @@ nn::Placement placement_of(const Recipe& recipe) {
   return placement;
 }
 
+ops::Precision precision_of(const Recipe& recipe) {
+  if (recipe.train.precision != "bf16") return ops::Precision::float32;
+  constexpr const char* instead =
+      ". train.precision = \"float32\" works here (--set train.precision=float32, and for a run "
+      "that "
+      "was started in bf16 --allow train.precision)";
+  const at::Device device = placement_of(recipe).device;
+  require(device.is_cpu(), "train.precision = \"bf16\" is for CPUs, and the model would live on ",
+          device.str(), ": device = \"cpu\" trains it there", instead);
+  const std::string missing = ops::bf16_missing();
+  require(missing.empty(), "train.precision = \"bf16\" cannot run: ", missing, instead);
+  return ops::Precision::bf16;
+}
+
 int64_t use_threads(const Recipe& recipe) {
   int64_t threads = recipe.threads;
   // OMP_NUM_THREADS, which libtorch has read already, stands where the recipe says nothing.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gallop/nn/module.h"
+#include "gallop/ops/precision.h"
 #include "gallop/training/recipe.h"
 
 namespace gallop::training {
@@ -8,6 +9,10 @@ namespace gallop::training {
 /// Where the recipe's model lives and in which type. Throws Error if it asks for a GPU and libtorch
 /// sees none.
 nn::Placement placement_of(const Recipe& recipe);
+
+/// The precision of the recipe's matrix products. Throws Error if it asks for bf16 and they cannot
+/// run: on a GPU, or on a CPU without the instruction.
+ops::Precision precision_of(const Recipe& recipe);
 
 /// Sets the threads that libtorch and our kernels use: the recipe's number, or as many as this
 /// process may use (its cores and a container's quota). Returns the number.

@@ -15,6 +15,12 @@ void TrainConfig::fields(config::Visitor& v) {
   v.field("batch", batch, "samples a micro-batch; a batch-wide selection competes over these",
           at_least(1));
   v.field("accumulate", accumulate, "micro-batches a step; each is routed on its own", at_least(1));
+  v.field(
+      "precision", precision,
+      "operands of products with weight matrices, in training, evaluation and sampling: "
+      "float32, or rounded to bf16 on CPUs with avx512_bf16; the scores of routers and all else "
+      "stay float32",
+      {"float32", "bf16"});
   v.field("clip", clip, "largest global norm of the gradient; 0: no clipping", at_least(0));
   v.field("max_skipped", max_skipped,
           "stop after so many steps in a row that were not applied: a non-finite loss or gradient, "

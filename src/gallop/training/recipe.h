@@ -15,6 +15,7 @@ struct TrainConfig : config::Fields<TrainConfig> {
   int64_t steps = 1000;
   int64_t batch = 64;
   int64_t accumulate = 1;
+  std::string precision = "float32";
   double clip = 1.0;
   int64_t max_skipped = 10;
   double spike = 0;

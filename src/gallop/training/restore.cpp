@@ -21,6 +21,7 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                                  .seed = static_cast<uint64_t>(recipe.seed),
                                                  .eval_samples = recipe.eval.samples,
                                                  .eval_batch = recipe.eval.batch,
+                                                 .precision = precision_of(recipe),
                                                  .info = info});
 }
 

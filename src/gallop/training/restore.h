@@ -20,7 +20,8 @@ struct Restored {
   formats::Metadata metadata;            ///< of that file: "step", "role", "threshold", ...
 };
 
-/// The task of a recipe. `info`: what the data holds, where that is known without opening it.
+/// The task of a recipe. Throws Error if its precision cannot run here. `info`: what the data
+/// holds, where that is known without opening it.
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                        const std::optional<data::DatasetInfo>& info = {});
 

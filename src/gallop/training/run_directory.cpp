@@ -26,8 +26,9 @@ bool is_below(const std::string& key, const std::string& table) {
 bool changes_state(const std::string& key) {
   // Reading threads and the length of a queue change nothing that is read.
   if (key == "data.workers" || key == "data.queue") return false;
-  if (key == "optimizer" || key == "train.batch" || key == "train.accumulate" || key == "seed") {
-    return true;
+  for (const char* name :
+       {"optimizer", "train.batch", "train.accumulate", "train.precision", "seed"}) {
+    if (key == name) return true;
   }
   for (const char* table : {"model", "data", "task", "init"}) {
     if (is_below(key, table)) return true;

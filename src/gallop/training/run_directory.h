@@ -30,7 +30,7 @@ class RunDirectory {
 
   /// What differs between the run's config.toml and this recipe, a line a key ("train.steps: 30 ->
   /// 40"); nothing without a config.toml. Keys that change what the saved state means (model, data,
-  /// batch, seed, ...) are an Error unless `allow` names them or a table above them.
+  /// batch, precision, seed, ...) are an Error unless `allow` names them or a table above them.
   std::vector<std::string> compare_recipe(Recipe& recipe,
                                           const std::vector<std::string>& allow) const;
   void write_recipe(Recipe& recipe) const;

@@ -106,7 +106,8 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   const int64_t threads = use_threads(recipe_);
   const nn::Placement placement = placement_of(recipe_);
   log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
-           "; running on ", placement.device.str(), ", ", threads, " threads");
+           "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
+           recipe_.train.precision);
   const auto checkpoint = store_.newest();
   std::vector<std::string> changed;
   if (checkpoint) changed = directory_.compare_recipe(recipe_, allow);

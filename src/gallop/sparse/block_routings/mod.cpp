@@ -3,6 +3,7 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
+#include "gallop/ops/precision.h"
 #include "gallop/sparse/block_routing.h"
 
 namespace gallop::sparse {
@@ -31,7 +32,7 @@ class Mod : public BlockRouting {
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext&) const override {
     if (!router_) return body(x_BLD, {}, {});
-    const at::Tensor score_BL = router_->forward(x_BLD).squeeze(-1);
+    const at::Tensor score_BL = scores(x_BLD);
     const auto L = static_cast<double>(x_BLD.size(1));
     const at::Tensor positions_BK =
         best_positions(score_BL, std::max<int64_t>(1, static_cast<int64_t>(share_ * L + 1e-9)));
@@ -42,6 +43,12 @@ class Mod : public BlockRouting {
   }
 
  private:
+  // [B, L]; their order decides, so they stay float32.
+  at::Tensor scores(const at::Tensor& x_BLD) const {
+    const ops::PrecisionGuard exact(ops::Precision::float32);
+    return router_->forward(x_BLD).squeeze(-1);
+  }
+
   double share_;
   std::optional<nn::Linear> router_;
 };

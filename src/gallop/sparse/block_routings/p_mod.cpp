@@ -8,6 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
+#include "gallop/ops/precision.h"
 #include "gallop/sparse/block_routing.h"
 
 namespace gallop::sparse {
@@ -45,7 +46,7 @@ class PMod : public BlockRouting {
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
     if (!router_) return body(x_BLD, {}, {});
-    at::Tensor weight_BL = router_->forward(x_BLD).squeeze(-1).tanh().mul(swing_).add(1);
+    at::Tensor weight_BL = scores(x_BLD).tanh().mul(swing_).add(1);
     at::Tensor key_BL = weight_BL.detach();
     int64_t always = 0;
     if (ctx.modality_BL.defined()) {
@@ -68,6 +69,12 @@ class PMod : public BlockRouting {
   }
 
  private:
+  // [B, L]; their order decides, so they stay float32.
+  at::Tensor scores(const at::Tensor& x_BLD) const {
+    const ops::PrecisionGuard exact(ops::Precision::float32);
+    return router_->forward(x_BLD).squeeze(-1);
+  }
+
   double swing_, share_;
   std::optional<nn::Linear> router_;
 };

@@ -3,6 +3,7 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
+#include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/block_routing.h"
 #include "gallop/sparse/diffusion_prior.h"
@@ -53,7 +54,7 @@ class TimestepMask : public BlockRouting {
     require(ctx.time_embedding_BD.defined(), name(),
             ": a timestep mask needs a model that embeds a timestep");
     const int64_t L = x_BLD.size(1), E = weight_.shape()[0];
-    const at::Tensor logits_BE = gate_.forward(at::silu(ctx.time_embedding_BD));
+    const at::Tensor logits_BE = logits(ctx.time_embedding_BD);
     const at::Tensor p_BE = logits_BE.softmax(-1);
     const at::Tensor kept_BE = ops::topk_mask(p_BE.detach(), active_).mask_RN;
     const auto for_tokens = [&](const at::Tensor& of_BE) {
@@ -62,7 +63,7 @@ class TimestepMask : public BlockRouting {
     const Assignment pairs = make_assignment(for_tokens(kept_BE), for_tokens(p_BE));
     if (ctx.time_table_TD.defined() && ctx.routing != nullptr) {
       // What the prior reads: the choice of every noise level.
-      const at::Tensor logits_TE = gate_.forward(at::silu(ctx.time_table_TD));
+      const at::Tensor logits_TE = logits(ctx.time_table_TD);
       ctx.routing->push_back({.layer = name(),
                               .active = static_cast<double>(active_),
                               .logits_BLE = for_tokens(logits_BE),
@@ -85,6 +86,11 @@ class TimestepMask : public BlockRouting {
   }
 
  private:
+  // Their order decides, so they stay float32.
+  at::Tensor logits(const at::Tensor& time_embedding_BD) const {
+    const ops::PrecisionGuard exact(ops::Precision::float32);
+    return gate_.forward(at::silu(time_embedding_BD));
+  }
   static nn::Attributes share(const TimestepMaskSettings& settings) {
     return {.active = static_cast<double>(settings.active) / static_cast<double>(settings.experts)};
   }

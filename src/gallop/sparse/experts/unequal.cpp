@@ -46,7 +46,7 @@ class UnequalExperts : public Experts {
         const at::Tensor x_ND = x_PD.narrow(0, offsets[e], offsets[e + 1] - offsets[e]);
         const at::Tensor hidden_NH =
             activate(ops::linear(x_ND, mine(fc1_weight_), mine(fc1_bias_)), settings_.activation);
-        parts.push_back(hidden_NH.matmul(mine(fc2_weight_)).add(fc2_bias_->select(0, e)));
+        parts.push_back(ops::linear(hidden_NH, mine(fc2_weight_).t(), fc2_bias_->select(0, e)));
       }
       first += width;
     }

@@ -1,0 +1,135 @@
+#include <cstring>
+
+#include "gallop/ops/bf16_tile.h"
+#include "gallop/ops/lanes.h"
+
+namespace gallop::ops {
+
+namespace {
+
+template <int W>
+struct VectorsOf {
+  typedef float Floats __attribute__((vector_size(W * sizeof(float))));
+  typedef uint32_t Words __attribute__((vector_size(W * sizeof(uint32_t))));
+};
+
+// What pairs become before they are multiplied, and how a dot product adds to its sum.
+
+// Two multiply-adds. A product of two bf16 is exact in float32, so it is the same where they are
+// not fused.
+template <int W>
+struct Emulated {
+  using Sum = typename VectorsOf<W>::Floats;
+  using Words = typename VectorsOf<W>::Words;
+  struct Operand {
+    Sum first, second;
+  };
+  GALLOP_INLINE static Operand operand(Words pairs) {
+    return {reinterpret_cast<Sum>(pairs << 16), reinterpret_cast<Sum>(pairs & 0xFFFF0000U)};
+  }
+  GALLOP_INLINE static Sum add(Sum sum, const Operand& x, const Operand& y) {
+    sum += x.second * y.second;
+    sum += x.first * y.first;
+    return sum;
+  }
+};
+
+#ifdef __x86_64__
+// Named in assembly: an intrinsic cannot be inlined into a template that serves several targets.
+struct Native {
+  using Sum = VectorsOf<16>::Floats;
+  using Words = VectorsOf<16>::Words;
+  using Operand = Words;
+  GALLOP_INLINE static Operand operand(Words pairs) { return pairs; }
+  GALLOP_INLINE static Sum add(Sum sum, Operand x, Operand y) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+    return sum;
+  }
+};
+#endif
+
+// M rows of two vectors each, as in the tile of floats.
+template <class Dot, int M>
+GALLOP_INLINE void multiply_rows(const Bf16Pair* const* a, int64_t stride, int64_t pairs,
+                                 const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {
+  using Sum = typename Dot::Sum;
+  using Words = typename Dot::Words;
+  constexpr int64_t W = sizeof(Sum) / sizeof(float);
+  Sum sum[M][2];
+  const Bf16Pair* row[M];
+#pragma GCC unroll 16
+  for (int r = 0; r < M; ++r) {
+    row[r] = a[r];
+    __builtin_prefetch(c + r * ldc, 1);
+    sum[r][0] = sum[r][1] = Sum{};
+    if (accumulate) {
+      std::memcpy(&sum[r][0], c + r * ldc, sizeof(Sum));
+      std::memcpy(&sum[r][1], c + r * ldc + W, sizeof(Sum));
+    }
+  }
+  for (int64_t k = 0, at = 0; k < pairs; ++k, at += stride, panel += 2 * W) {
+    Words words, more;
+    std::memcpy(&words, panel, sizeof words);
+    std::memcpy(&more, panel + W, sizeof more);
+    const auto left = Dot::operand(words), right = Dot::operand(more);
+#pragma GCC unroll 16
+    for (int r = 0; r < M; ++r) {
+      const auto x = Dot::operand(row[r][at] - Words{});
+      sum[r][0] = Dot::add(sum[r][0], x, left);
+      sum[r][1] = Dot::add(sum[r][1], x, right);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < M; ++r) {
+    std::memcpy(c + r * ldc, &sum[r][0], sizeof(Sum));
+    std::memcpy(c + r * ldc + W, &sum[r][1], sizeof(Sum));
+  }
+}
+
+template <class Dot, int M>
+GALLOP_INLINE void multiply(int count, const Bf16Pair* const* a, int64_t stride, int64_t pairs,
+                            const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {
+  if (count == M) return multiply_rows<Dot, M>(a, stride, pairs, panel, c, ldc, accumulate);
+  if constexpr (M > 1) multiply<Dot, M - 1>(count, a, stride, pairs, panel, c, ldc, accumulate);
+}
+
+// multiply<...> compiled for a target.
+#define GALLOP_BF16_TILE(name, target, ...)                                            \
+  target void name(int count, const Bf16Pair* const* a, int64_t stride, int64_t pairs, \
+                   const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {    \
+    multiply<__VA_ARGS__>(count, a, stride, pairs, panel, c, ldc, accumulate);         \
+  }
+GALLOP_BF16_TILE(emulated_baseline, , Emulated<4>, 4)
+#ifdef __x86_64__
+GALLOP_BF16_TILE(emulated_v3, [[gnu::target("arch=x86-64-v3")]], Emulated<8>, 4)
+GALLOP_BF16_TILE(emulated_v4, [[gnu::target("arch=x86-64-v4")]], Emulated<16>, 8)
+GALLOP_BF16_TILE(native, [[gnu::target("arch=x86-64-v4")]], Native, 8)
+#endif
+
+Bf16Tile choose_emulated() {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("x86-64-v4")) return {8, 32, emulated_v4};
+  if (__builtin_cpu_supports("x86-64-v3")) return {4, 16, emulated_v3};
+#endif
+  return {4, 8, emulated_baseline};
+}
+
+}  // namespace
+
+const Bf16Tile* native_bf16_tile() {
+#ifdef __x86_64__
+  static constexpr Bf16Tile tile{8, 32, native};
+  static const bool here =
+      __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16");
+  return here ? &tile : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+const Bf16Tile& emulated_bf16_tile() {
+  static const Bf16Tile chosen = choose_emulated();
+  return chosen;
+}
+
+}  // namespace gallop::ops

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+
+#include "gallop/ops/bf16_tile.h"
+
+namespace gallop::ops {
+
+/// What the operands of products with weight matrices (linear, linear_gelu, grouped_mlp) are
+/// rounded to, forward and backward. Sums, and everything else, are float32 in both.
+enum class Precision { float32, bf16 };
+
+/// As long as one lives, this thread's products have this precision; the gradients of a product
+/// have that of its forward, wherever and whenever they are computed.
+class PrecisionGuard {
+ public:
+  explicit PrecisionGuard(Precision precision) : before_(active()) { active() = precision; }
+  ~PrecisionGuard() { active() = before_; }
+  PrecisionGuard(const PrecisionGuard&) = delete;
+  PrecisionGuard& operator=(const PrecisionGuard&) = delete;
+
+  static Precision& active() {
+    static thread_local Precision active = Precision::float32;
+    return active;
+  }
+
+ private:
+  Precision before_;
+};
+
+/// For tests: as long as one lives, this thread's products in bf16 are emulated, on any processor.
+class EmulatedBf16Guard {
+ public:
+  EmulatedBf16Guard() : before_(active()) { active() = true; }
+  ~EmulatedBf16Guard() { active() = before_; }
+  EmulatedBf16Guard(const EmulatedBf16Guard&) = delete;
+  EmulatedBf16Guard& operator=(const EmulatedBf16Guard&) = delete;
+
+  static bool& active() {
+    static thread_local bool active = false;
+    return active;
+  }
+
+ private:
+  bool before_;
+};
+
+/// Why products in bf16 cannot run here, and which processors have them; empty if they can.
+std::string bf16_missing();
+
+/// The tile of the products that begin now on this thread; null: float32. Throws Error where bf16
+/// is wanted and cannot run.
+const Bf16Tile* product_tile();
+
+}  // namespace gallop::ops

@@ -1,0 +1,137 @@
+#include "gallop/ops/precision.h"
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "gallop/training/device.h"
+#include "gallop/training/restore.h"
+#include "gallop/training/trainer.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_run.h"
+
+namespace gallop::training {
+namespace {
+
+using ::gallop::testing::message_of;
+using test::TemporaryDirectory;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// A small Race-DiT whose products are shared among threads.
+std::vector<std::string> small(const std::string& precision, int threads = 2) {
+  return {"train.precision=" + precision,
+          "threads=" + std::to_string(threads),
+          "train.steps=30",
+          "train.batch=16",
+          "eval.every=10",
+          "model.width=64",
+          "log.every=1"};
+}
+
+class Bf16Training : public ::testing::Test {
+ protected:
+  ~Bf16Training() override { at::set_num_threads(threads_); }
+
+  std::filesystem::path run(const std::string& name, const std::vector<std::string>& overrides,
+                            int64_t until = 30) const {
+    Trainer(recipe_in(folder_ / name, overrides)).run(until);
+    return folder_ / name;
+  }
+
+  ops::EmulatedBf16Guard emulated_;
+  TemporaryDirectory folder_;
+
+ private:
+  int threads_ = at::get_num_threads();
+};
+
+TEST_F(Bf16Training, LosesAboutWhatFloat32Does) {
+  const auto exact = run("exact", small("float32")), rounded = run("rounded", small("bf16"));
+  for (const char* name : {"main", "router_similarity", "per_layer"}) {
+    const auto want = logged(exact, "train", name), got = logged(rounded, "train", name);
+    ASSERT_EQ(got.size(), 30U);
+    EXPECT_NE(got, want);
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_NEAR(got[i], want[i], 0.03 * want[i]) << name << ", step " << i + 1;
+    }
+  }
+  EXPECT_LT(logged(rounded, "train", "main").back(), 0.9 * logged(rounded, "train", "main")[0]);
+  const auto want = logged(exact, "eval", "main"), got = logged(rounded, "eval", "main");
+  EXPECT_NE(got, want);
+  EXPECT_NEAR(got.back(), want.back(), 0.03 * want.back());
+}
+
+TEST_F(Bf16Training, GoesOnToTheBit) {
+  const auto whole = run("whole", small("bf16"));
+  run("parts", small("bf16"), 13);
+  const auto parts = run("parts", small("bf16"));
+  EXPECT_EQ(log_lines(parts), log_lines(whole));
+  expect_equal_weights(*restore(parts).model, *restore(whole).model);
+  expect_equal_weights(*restore(parts, false).model, *restore(whole, false).model);
+}
+
+TEST_F(Bf16Training, HasTheSameBitsForAllThreads) {
+  const auto one = run("1", small("bf16", 1));
+  for (const int threads : {2, 3}) {
+    const auto several = run(std::to_string(threads), small("bf16", threads));
+    EXPECT_EQ(log_lines(several), log_lines(one)) << threads;
+    expect_equal_weights(*restore(several, false).model, *restore(one, false).model);
+  }
+}
+
+// Evaluation and samples of a run are those of its precision, until someone says otherwise.
+TEST_F(Bf16Training, IsEvaluatedAndSampledInItsPrecision) {
+  const auto trained = run("run", small("bf16"));
+  const Restored same = restore(trained),
+                 exact = restore(trained, true, {"train.precision=float32"});
+  const auto held_out = [](const Restored& restored) {
+    return restored.task->evaluate(*restored.model).losses.at(0).second;
+  };
+  EXPECT_EQ(held_out(same), logged(trained, "eval", "main").back());
+  EXPECT_NE(held_out(exact), held_out(same));
+  const auto samples = [](const Restored& restored) {
+    return restored.task->sample(*restored.model,
+                                 {.steps = 2, .guidance = {.scale = 1}, .labels = {0, 1, 2}});
+  };
+  EXPECT_TRUE(samples(same).equal(samples(same)));
+  EXPECT_FALSE(samples(exact).equal(samples(same)));
+  EXPECT_LT(samples(exact).sub(samples(same)).abs().max().item<double>(), 0.2);
+}
+
+TEST_F(Bf16Training, GoesOnInAnotherPrecisionOnlyWhereThatIsAllowed) {
+  run("run", small("bf16"), 3);
+  EXPECT_THAT(message_of([&] { Trainer(recipe_in(folder_ / "run", small("float32"))); }),
+              AllOf(HasSubstr("train.precision: \"bf16\" -> \"float32\""), HasSubstr("--allow")));
+  EXPECT_EQ(Trainer(recipe_in(folder_ / "run", small("float32")), {"train.precision"}).state().step,
+            3);
+}
+
+TEST(Bf16Recipe, IsRefusedWhereItCannotRun) {
+  if (ops::native_bf16_tile() != nullptr) GTEST_SKIP() << "this CPU has avx512_bf16";
+  const TemporaryDirectory folder;
+  const auto bf16 = [&] { return recipe_in(folder / "run", {"train.precision=bf16"}); };
+  const auto says_why =
+      AllOf(HasSubstr("train.precision = \"bf16\" cannot run: this CPU has no avx512_bf16"),
+            HasSubstr("Zen 4"), HasSubstr("--set train.precision=float32"));
+  EXPECT_THAT(message_of([&] { Trainer{bf16()}; }), says_why);
+  EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+  {
+    const ops::EmulatedBf16Guard emulated;
+    Trainer(bf16()).run(1);
+  }
+  EXPECT_THAT(message_of([&] { restore(folder / "run"); }), says_why);
+  restore(folder / "run", true, {"train.precision=float32"});
+}
+
+TEST(Bf16Recipe, IsFloat32UnlessSomeoneSaysOtherwise) {
+  EXPECT_EQ(precision_of(Recipe()), ops::Precision::float32);
+  EXPECT_THAT(message_of([] { recipe_in("run", {"train.precision=float16"}); }),
+              AllOf(HasSubstr("float32"), HasSubstr("bf16")));
+}
+
+}  // namespace
+}  // namespace gallop::training
