@@ -18,7 +18,8 @@ using Bf16Tile = TileOf<Bf16Pair>;
 /// The tile of the processor's own instruction, avx512_bf16; null where there is none.
 const Bf16Tile* native_bf16_tile();
 
-/// The same with ordinary instructions, slower than float32: so that tests run everywhere.
+/// The same in the same layout with ordinary instructions, slower than float32: so that tests run
+/// everywhere.
 const Bf16Tile& emulated_bf16_tile();
 
 }  // namespace gallop::ops

@@ -7,6 +7,9 @@ namespace gallop::ops {
 
 namespace {
 
+// Of all tiles, so that tests of any of them reach the layout of the instruction.
+constexpr int tile_rows = 8, tile_columns = 32;
+
 template <int W>
 struct VectorsOf {
   typedef float Floats __attribute__((vector_size(W * sizeof(float))));
@@ -67,7 +70,7 @@ GALLOP_INLINE void multiply_rows(const Bf16Pair* const* a, int64_t stride, int64
       std::memcpy(&sum[r][1], c + r * ldc + W, sizeof(Sum));
     }
   }
-  for (int64_t k = 0, at = 0; k < pairs; ++k, at += stride, panel += 2 * W) {
+  for (int64_t k = 0, at = 0; k < pairs; ++k, at += stride, panel += tile_columns) {
     Words words, more;
     std::memcpy(&words, panel, sizeof words);
     std::memcpy(&more, panel + W, sizeof more);
@@ -93,32 +96,46 @@ GALLOP_INLINE void multiply(int count, const Bf16Pair* const* a, int64_t stride,
   if constexpr (M > 1) multiply<Dot, M - 1>(count, a, stride, pairs, panel, c, ldc, accumulate);
 }
 
-// multiply<...> compiled for a target.
+// A whole tile out of parts that fill the registers: M rows of two vectors.
+template <class Dot, int M>
+GALLOP_INLINE void multiply_parts(int count, const Bf16Pair* const* a, int64_t stride,
+                                  int64_t pairs, const Bf16Pair* panel, float* c, int64_t ldc,
+                                  bool accumulate) {
+  constexpr int width = 2 * sizeof(typename Dot::Sum) / sizeof(float);
+  for (int r = 0; r < count; r += M) {
+    for (int j = 0; j < tile_columns; j += width) {
+      multiply<Dot, M>(count - r < M ? count - r : M, a + r, stride, pairs, panel + j,
+                       c + r * ldc + j, ldc, accumulate);
+    }
+  }
+}
+
+// multiply_parts<...> compiled for a target.
 #define GALLOP_BF16_TILE(name, target, ...)                                            \
   target void name(int count, const Bf16Pair* const* a, int64_t stride, int64_t pairs, \
                    const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {    \
-    multiply<__VA_ARGS__>(count, a, stride, pairs, panel, c, ldc, accumulate);         \
+    multiply_parts<__VA_ARGS__>(count, a, stride, pairs, panel, c, ldc, accumulate);   \
   }
 GALLOP_BF16_TILE(emulated_baseline, , Emulated<4>, 4)
 #ifdef __x86_64__
 GALLOP_BF16_TILE(emulated_v3, [[gnu::target("arch=x86-64-v3")]], Emulated<8>, 4)
-GALLOP_BF16_TILE(emulated_v4, [[gnu::target("arch=x86-64-v4")]], Emulated<16>, 8)
-GALLOP_BF16_TILE(native, [[gnu::target("arch=x86-64-v4")]], Native, 8)
+GALLOP_BF16_TILE(emulated_v4, [[gnu::target("arch=x86-64-v4")]], Emulated<16>, tile_rows)
+GALLOP_BF16_TILE(native, [[gnu::target("arch=x86-64-v4")]], Native, tile_rows)
 #endif
 
 Bf16Tile choose_emulated() {
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("x86-64-v4")) return {8, 32, emulated_v4};
-  if (__builtin_cpu_supports("x86-64-v3")) return {4, 16, emulated_v3};
+  if (__builtin_cpu_supports("x86-64-v4")) return {tile_rows, tile_columns, emulated_v4};
+  if (__builtin_cpu_supports("x86-64-v3")) return {tile_rows, tile_columns, emulated_v3};
 #endif
-  return {4, 8, emulated_baseline};
+  return {tile_rows, tile_columns, emulated_baseline};
 }
 
 }  // namespace
 
 const Bf16Tile* native_bf16_tile() {
 #ifdef __x86_64__
-  static constexpr Bf16Tile tile{8, 32, native};
+  static constexpr Bf16Tile tile{tile_rows, tile_columns, native};
   static const bool here =
       __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16");
   return here ? &tile : nullptr;

@@ -9,8 +9,9 @@ namespace gallop::ops {
 /// step.
 template <class Element>
 struct TileOf {
-  int rows;     ///< most rows of one call
-  int columns;  ///< width of a panel
+  static constexpr int most_rows = 16, most_columns = 32;  ///< of any tile
+  int rows;                                                ///< most rows of one call
+  int columns;                                             ///< width of a panel
   /// c[r * ldc + j] = sum over k < K of a[r][k * stride] * panel[k * columns + j] for r < count <=
   /// rows and all j < columns. A sum begins with c if `accumulate`, else with 0, and goes in order
   /// of k: the bits of a row depend on that row and the panel alone.

@@ -17,7 +17,6 @@ namespace gallop::ops {
 constexpr int64_t most_depth = 320;
 /// Rows that a weight gradient packs at a time, in elements of the tile.
 constexpr int64_t rows_at_a_time = 192;
-constexpr int most_tile_rows = 16, most_tile_columns = 32;
 
 /// The size of equal parts, none above `most`.
 inline int64_t part(int64_t size, int64_t most) {
@@ -68,7 +67,7 @@ template <class Element>
 void multiply_panels(const TileOf<Element>& t, const RowsOf<Element>& a, const PanelsOf<Element>& b,
                      int64_t first, int64_t last, int64_t end, float* c, int64_t ldc) {
   const int64_t depth = part(b.K, most_depth), tiles = (a.count + t.rows - 1) / t.rows;
-  std::array<const Element*, most_tile_rows> rows;
+  std::array<const Element*, TileOf<Element>::most_rows> rows;
   for (int64_t k = 0; k < b.K; k += depth) {
     const int64_t K = std::min(depth, b.K - k);
     for (int64_t p = first; p < last; ++p) {
@@ -118,7 +117,7 @@ void with_width(int64_t width, const Cut& cut) {
 template <class Element>
 void multiply_strips(const TileOf<Element>& t, const Element* a, int64_t N, const Element* b,
                      int64_t K, int64_t R, float* c, int64_t ldc, bool accumulate) {
-  std::array<const Element*, most_tile_rows> rows;
+  std::array<const Element*, TileOf<Element>::most_rows> rows;
   for (int64_t k = 0; k < K; k += t.columns) {
     for (int64_t n = 0; n < N; n += t.rows) {
       const int height = static_cast<int>(std::min<int64_t>(t.rows, N - n));
