@@ -50,7 +50,7 @@ TEST(Bf16Scope, LeavesTheScoresOfRoutersExact) {
        {"kind = \"moe\"\nsetting = \"2-in-4\"", "kind = \"moe\"\nrouter = \"linear\"",
         "kind = \"moe\"\nrouter = \"noisy\"", "kind = \"moe\"\nrouter = \"cosine\"",
         "kind = \"moe\"\nrouter = \"timestep\"", "kind = \"moe\"\nexpert = \"glu\"",
-        "kind = \"diffmoe\""}) {
+        "kind = \"moe\"\nselection = \"diffmoe\""}) {
     nn::Module root;
     const auto layer =
         testing::make<nn::FeedForward>(toml, {.parent = &root, .D = D, .tokens = L, .layers = 1});
