@@ -1,7 +1,6 @@
 #pragma once
 
 #include "gallop/ops/bf16_tile.h"
-#include "gallop/ops/tiling.h"
 
 /// What gemm.h does for operands in bf16: rounding while packing, then the loops of tiling.h. Sums
 /// go over pairs of neighbours of the inner index in their order; zeros fill the last pair.

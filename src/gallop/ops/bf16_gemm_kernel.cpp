@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <vector>
 
 #include "gallop/base/error.h"
 #include "gallop/ops/bf16_gemm.h"
 #include "gallop/ops/buffer.h"
 #include "gallop/ops/lanes.h"
+#include "gallop/ops/tiling.h"
 #include "gallop/ops/transpose.h"
 
 namespace gallop::ops {

@@ -5,7 +5,7 @@
 
 #include "gallop/ops/bf16_tile.h"
 #include "gallop/ops/buffer.h"
-#include "gallop/ops/tiling.h"
+#include "gallop/ops/tile.h"
 
 /// Matrix products of one thread in single precision, on rows given by pointers: gathered rows cost
 /// no copy, and callers decide what runs in parallel. Sums go in order of the inner index, so a row

@@ -70,8 +70,7 @@ std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets) {
 }
 
 void weight_gradients(std::span<const float* const> a, int64_t N, std::span<const float* const> b,
-                      int64_t K, std::span<const int64_t> offsets, float* c,
-                      const Bf16Tile* bf16) {
+                      int64_t K, std::span<const int64_t> offsets, float* c, const Bf16Tile* bf16) {
   const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
   std::vector<Chunk> chunks;
   std::vector<int64_t> first(groups + 1);  // chunk of each group

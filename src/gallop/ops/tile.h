@@ -20,6 +20,21 @@ struct TileOf {
 };
 using Tile = TileOf<float>;
 
+/// The left-hand side of a product: element (r, k) is row[r][k * stride].
+template <class Element>
+struct RowsOf {
+  const Element* const* row;
+  int64_t count;
+  int64_t stride = 1;
+};
+
+/// The panels of the right-hand side, each of K rows of a tile's columns.
+template <class Element>
+struct PanelsOf {
+  const Element* data;
+  int64_t K;
+};
+
 /// The widest that this processor has.
 const Tile& tile();
 

@@ -24,7 +24,8 @@ inline int64_t part(int64_t size, int64_t most) {
   return parts == 0 ? 1 : (size + parts - 1) / parts;
 }
 
-/// One tile of which only `columns` are wanted: the last panel of a matrix is wider than the matrix.
+/// One tile of which only `columns` are wanted: the last panel of a matrix is wider than the
+/// matrix.
 template <class Element>
 [[gnu::noinline]] void multiply_part(const TileOf<Element>& t, int count, const Element* const* a,
                                      int64_t stride, int64_t K, const Element* panel, float* c,
@@ -46,21 +47,6 @@ GALLOP_INLINE void multiply_tile(const TileOf<Element>& t, int count, const Elem
   if (columns == t.columns) return t.multiply(count, a, stride, K, panel, c, ldc, accumulate);
   multiply_part(t, count, a, stride, K, panel, c, ldc, columns, accumulate);
 }
-
-/// The left-hand side of a product: element (r, k) is row[r][k * stride].
-template <class Element>
-struct RowsOf {
-  const Element* const* row;
-  int64_t count;
-  int64_t stride = 1;
-};
-
-/// The panels of the right-hand side, each of K rows of a tile's columns.
-template <class Element>
-struct PanelsOf {
-  const Element* data;
-  int64_t K;
-};
 
 /// c = A B for the panels first <= p < last of B, without the columns of c from `end` on.
 template <class Element>
