@@ -5,10 +5,9 @@
 #include <ATen/ops/full.h>
 #include <benchmark/benchmark.h>
 
-#include <array>
 #include <optional>
 
-#include "gallop/config/parse.h"
+#include "benchmarks/support/model_case.h"
 #include "gallop/config/registry.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
@@ -24,49 +23,14 @@
 namespace gallop::testing {
 namespace {
 
-struct Recipe : config::Fields<Recipe> {
-  config::Component model{"model", "dit"}, optimizer{"optimizer", "adamw"};
-  void fields(config::Visitor& v) override {
-    v.component("model", model, "the network");
-    v.component("optimizer", optimizer, "how gradients become steps");
-  }
-};
-
-struct Case {
-  const char* name;
-  const char* model;
-  std::string setting;  // "k-in-E"; empty: dense
-  int64_t image, channels, batch;
-};
-
-constexpr const char* losses =
-    "losses = { router_similarity = { weight = 1e-4 }, per_layer = { weight = 1e-2 } }\n";
-
-const std::array cases{
-    Case{"default-race", "width = 128\ndepth = 6\nheads = 4\npatch = 4", "2-in-8", 28, 1, 64},
-    Case{"default-dense", "width = 128\ndepth = 6\nheads = 4\npatch = 4", "", 28, 1, 64},
-    Case{"s2-race-2in8", "size = \"S/2\"", "2-in-8", 32, 4, 8},
-    Case{"s2-race-4in32", "size = \"S/2\"", "4-in-32", 32, 4, 8},
-    Case{"s2-dense", "size = \"S/2\"", "", 32, 4, 8},
-};
-
 class Step {
  public:
-  explicit Step(const Case& c) {
-    Recipe recipe;
-    std::string text = "[model]\n" + std::string(c.model);
-    if (!c.setting.empty()) {
-      text += "\n[model.mlp]\nkind = \"moe\"\nsetting = \"" + c.setting + "\"\n" + losses;
-    }
-    config::load_text(recipe, text, c.name, {});
-    const models::Model::Args sizes{
-        .channels = c.channels, .height = c.image, .width = c.image, .classes = 10};
-    model_ = models::make_model(recipe.model, sizes);
-    average_ = models::make_model(recipe.model, sizes);
+  explicit Step(const ModelCase& c) : model_(make_model(c)), average_(make_model(c)) {
     model_->materialize(0);
     average_->materialize(0, {}, false);
     parameters_ = training::trainable_parameters(*model_);
-    optimizer_ = config::make<training::Optimizer>(recipe.optimizer, {parameters_});
+    optimizer_ =
+        config::make<training::Optimizer>(config::Component("optimizer", "adamw"), {parameters_});
     x_ = random("x", {c.batch, c.channels, c.image, c.image});
     target_ = random("target", x_.sizes());
     t_ = random("t", {c.batch}).sigmoid();
@@ -103,7 +67,7 @@ class Step {
   int64_t steps_ = 0;
 };
 
-void step(benchmark::State& state, const Case& c, const std::string& kind) {
+void step(benchmark::State& state, const ModelCase& c, const std::string& kind) {
   Step step(c);
   std::optional<ops::ReferenceGuard> guard;
   if (kind == "reference") guard.emplace();
@@ -119,7 +83,7 @@ void step(benchmark::State& state, const Case& c, const std::string& kind) {
 const bool registered = [] {
   std::vector<std::string> kinds{"kernel", "reference"};
   if (ops::bf16_missing().empty()) kinds.emplace_back("bf16");
-  for (const Case& c : cases) {
+  for (const ModelCase& c : model_cases()) {
     for (const std::string& kind : kinds) {
       const std::string name = std::string("step/") + c.name + "/" + kind;
       benchmark::RegisterBenchmark(name.c_str(), step, c, kind)

@@ -1,5 +1,6 @@
 #include "gallop/ops/grouped_mlp.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -50,6 +51,51 @@ at::Tensor dense(const Problem& p) {
     y = y + out * (p.gate_TE * p.mask_TE).narrow(1, e, 1);
   }
   return y;
+}
+
+// What other devices run, on this one: results and gradients are those of the reference, with
+// experts and tokens that have no pair.
+struct Wide : Problem {
+  Wide() {
+    x_TD = random_normal({kTokens, 8}, "x");
+    mlp = {random_normal({kExperts, 12, 8}, "w1"), random_normal({kExperts, 12}, "b1"),
+           random_normal({kExperts, 8, 12}, "w2"), random_normal({kExperts, 8}, "b2")};
+  }
+  /// The result, then the gradients of all, on a device.
+  std::vector<at::Tensor> results(decltype(&grouped_mlp) function, at::Device device) {
+    std::vector<at::Tensor> all;
+    for (at::Tensor* leaf : leaves()) {
+      *leaf = leaf->detach().to(device).clone().set_requires_grad(true);
+    }
+    mask_TE = mask_TE.to(device);
+    all.push_back(run(*this, function));
+    all[0].square().sum().backward();
+    for (const at::Tensor* leaf : leaves()) all.push_back(leaf->grad());
+    for (at::Tensor& each : all) each = each.detach().cpu();
+    return all;
+  }
+};
+
+void expect_alike(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    testing::expect_close(a[i], b[i], 1e-4, 1e-4, std::to_string(i));
+  }
+}
+
+TEST(GroupedMlp, GroupedProductsOfLibtorchGiveTheSame) {
+  Wide p;
+  EXPECT_TRUE(has_grouped_products(p.x_TD, p.mlp));
+  EXPECT_FALSE(has_grouped_products(Problem().x_TD, Problem().mlp)) << "odd widths";
+  expect_alike(p.results(&grouped_mlp_device, at::kCPU),
+               p.results(&grouped_mlp_reference, at::kCPU));
+}
+
+TEST(GroupedMlp, GpuGivesTheSame) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "needs a GPU";
+  Wide p;
+  const auto here = p.results(&grouped_mlp_reference, at::kCPU);
+  expect_alike(p.results(&grouped_mlp, at::kCUDA), here);
 }
 
 TEST(GroupedMlp, IsTheSumOverTheKeptPairs) {

@@ -240,6 +240,9 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
                        const GroupedMlpWeights& mlp) {
   const Sizes sizes = sizes_of(x_TD, offsets, tokens_P, weights_P, mlp);
   const Tensors inputs{x_TD, weights_P, mlp.w1_EHD, mlp.b1_EH, mlp.w2_EDH, mlp.b2_ED};
+  if (!x_TD.is_cpu() && !ReferenceGuard::active() && has_grouped_products(x_TD, mlp)) {
+    return grouped_mlp_device(x_TD, offsets, tokens_P, weights_P, mlp);
+  }
   if (!has_kernel(inputs)) return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
   const auto routes =
       std::make_shared<const Routes>(offsets.contiguous(), tokens_P.contiguous(), x_TD.size(0));

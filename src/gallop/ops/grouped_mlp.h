@@ -22,4 +22,12 @@ at::Tensor grouped_mlp_reference(const at::Tensor& x_TD, const at::Tensor& offse
                                  const at::Tensor& tokens_P, const at::Tensor& weights_P,
                                  const GroupedMlpWeights& mlp);
 
+/// The same with libtorch's grouped products, which other devices run where
+/// `has_grouped_products`: no expert waits for the host.
+at::Tensor grouped_mlp_device(const at::Tensor& x_TD, const at::Tensor& offsets,
+                              const at::Tensor& tokens_P, const at::Tensor& weights_P,
+                              const GroupedMlpWeights& mlp);
+/// Whether libtorch's grouped products take these types and widths.
+bool has_grouped_products(const at::Tensor& x_TD, const GroupedMlpWeights& mlp);
+
 }  // namespace gallop::ops
