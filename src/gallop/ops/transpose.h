@@ -7,15 +7,20 @@
 /// Transposing elements of 32 bits, for the kernels.
 namespace gallop::ops {
 
+template <class V, class Element>
+GALLOP_INLINE V load_eight(const Element* from) {
+  V x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+
 /// Transposes eight rows of eight elements; only `rows` of them are there, the others are zero.
 template <class V, class Element>
 GALLOP_INLINE void transpose_square(const Element* from, int64_t ld, int64_t rows, Element* to,
                                     int64_t ld_to) {
+  const auto put = [&](int64_t i, V row) { std::memcpy(to + i * ld_to, &row, sizeof row); };
   V x[8], y[8];
-  for (int i = 0; i < 8; ++i) {
-    x[i] = V{};
-    if (i < rows) std::memcpy(&x[i], from + i * ld, sizeof(V));
-  }
+  for (int i = 0; i < 8; ++i) x[i] = i < rows ? load_eight<V>(from + i * ld) : V{};
   for (int i = 0; i < 8; i += 2) {
     y[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     y[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -28,10 +33,9 @@ GALLOP_INLINE void transpose_square(const Element* from, int64_t ld, int64_t row
     }
   }
   for (int i = 0; i < 4; ++i) {
-    y[i] = __builtin_shufflevector(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    y[i + 4] = __builtin_shufflevector(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    put(i, __builtin_shufflevector(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    put(i + 4, __builtin_shufflevector(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
   }
-  for (int i = 0; i < 8; ++i) std::memcpy(to + i * ld_to, &y[i], sizeof(V));
 }
 
 /// to[k][n] = from[n][k] for n < rows, zero for rows <= n < ld_to, which is a multiple of 8. V is
