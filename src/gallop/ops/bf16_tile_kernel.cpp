@@ -1,7 +1,5 @@
-#include <cstring>
-
 #include "gallop/ops/bf16_tile.h"
-#include "gallop/ops/lanes.h"
+#include "gallop/ops/register_tile.h"
 
 namespace gallop::ops {
 
@@ -22,6 +20,8 @@ struct VectorsOf {
 // not fused.
 template <int W>
 struct Emulated {
+  using Element = Bf16Pair;
+  using Number = float;
   using Sum = typename VectorsOf<W>::Floats;
   using Words = typename VectorsOf<W>::Words;
   struct Operand {
@@ -40,6 +40,8 @@ struct Emulated {
 #ifdef __x86_64__
 // Named in assembly: an intrinsic cannot be inlined into a template that serves several targets.
 struct Native {
+  using Element = Bf16Pair;
+  using Number = float;
   using Sum = VectorsOf<16>::Floats;
   using Words = VectorsOf<16>::Words;
   using Operand = Words;
@@ -51,51 +53,6 @@ struct Native {
 };
 #endif
 
-// M rows of two vectors each, as in the tile of floats.
-template <class Dot, int M>
-GALLOP_INLINE void multiply_rows(const Bf16Pair* const* a, int64_t stride, int64_t pairs,
-                                 const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {
-  using Sum = typename Dot::Sum;
-  using Words = typename Dot::Words;
-  constexpr int64_t W = sizeof(Sum) / sizeof(float);
-  Sum sum[M][2];
-  const Bf16Pair* row[M];
-#pragma GCC unroll 16
-  for (int r = 0; r < M; ++r) {
-    row[r] = a[r];
-    __builtin_prefetch(c + r * ldc, 1);
-    sum[r][0] = sum[r][1] = Sum{};
-    if (accumulate) {
-      std::memcpy(&sum[r][0], c + r * ldc, sizeof(Sum));
-      std::memcpy(&sum[r][1], c + r * ldc + W, sizeof(Sum));
-    }
-  }
-  for (int64_t k = 0, at = 0; k < pairs; ++k, at += stride, panel += tile_columns) {
-    Words words, more;
-    std::memcpy(&words, panel, sizeof words);
-    std::memcpy(&more, panel + W, sizeof more);
-    const auto left = Dot::operand(words), right = Dot::operand(more);
-#pragma GCC unroll 16
-    for (int r = 0; r < M; ++r) {
-      const auto x = Dot::operand(row[r][at] - Words{});
-      sum[r][0] = Dot::add(sum[r][0], x, left);
-      sum[r][1] = Dot::add(sum[r][1], x, right);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < M; ++r) {
-    std::memcpy(c + r * ldc, &sum[r][0], sizeof(Sum));
-    std::memcpy(c + r * ldc + W, &sum[r][1], sizeof(Sum));
-  }
-}
-
-template <class Dot, int M>
-GALLOP_INLINE void multiply(int count, const Bf16Pair* const* a, int64_t stride, int64_t pairs,
-                            const Bf16Pair* panel, float* c, int64_t ldc, bool accumulate) {
-  if (count == M) return multiply_rows<Dot, M>(a, stride, pairs, panel, c, ldc, accumulate);
-  if constexpr (M > 1) multiply<Dot, M - 1>(count, a, stride, pairs, panel, c, ldc, accumulate);
-}
-
 // A whole tile out of parts that fill the registers: M rows of two vectors.
 template <class Dot, int M>
 GALLOP_INLINE void multiply_parts(int count, const Bf16Pair* const* a, int64_t stride,
@@ -104,8 +61,8 @@ GALLOP_INLINE void multiply_parts(int count, const Bf16Pair* const* a, int64_t s
   constexpr int width = 2 * sizeof(typename Dot::Sum) / sizeof(float);
   for (int r = 0; r < count; r += M) {
     for (int j = 0; j < tile_columns; j += width) {
-      multiply<Dot, M>(count - r < M ? count - r : M, a + r, stride, pairs, panel + j,
-                       c + r * ldc + j, ldc, accumulate);
+      multiply_up_to<Dot, M, tile_columns>(count - r < M ? count - r : M, a + r, stride, pairs,
+                                           panel + j, c + r * ldc + j, ldc, accumulate);
     }
   }
 }

@@ -1,16 +1,9 @@
-#include <cstring>
-
 #include "gallop/ops/int8_tile.h"
-#include "gallop/ops/lanes.h"
+#include "gallop/ops/register_tile.h"
 
 namespace gallop::ops {
 
 namespace {
-
-template <int W>
-struct WordsOf {
-  typedef int32_t type __attribute__((vector_size(W * sizeof(int32_t))));
-};
 
 // What words of the left and the right-hand side add to their sums. Instructions are named in
 // assembly: an intrinsic cannot be inlined into a template that serves several targets.
@@ -68,41 +61,24 @@ struct QuadsAvx512Vnni {
 };
 #endif
 
-// M rows of two vectors each, as in the tile of floats.
-template <class Dot, int W, int M>
-GALLOP_INLINE void multiply_rows(const int32_t* const* a, int64_t words, const int32_t* panel,
-                                 int32_t* c) {
-  using Vector = typename WordsOf<W>::type;
-  Vector sum[M][2];
-  const int32_t* row[M];
-#pragma GCC unroll 16
-  for (int r = 0; r < M; ++r) {
-    row[r] = a[r];
-    sum[r][0] = sum[r][1] = Vector{};
+// One of them on W words at a time.
+template <class Add, int W>
+struct Dot {
+  using Element = int32_t;
+  using Number = int32_t;
+  typedef int32_t Sum __attribute__((vector_size(W * sizeof(int32_t))));
+  using Words = Sum;
+  GALLOP_INLINE static Words operand(Words x) { return x; }
+  GALLOP_INLINE static Sum add(Sum sum, Words left, Words right) {
+    return Add::add(sum, left, right);
   }
-  for (int64_t k = 0; k < words; ++k, panel += 2 * W) {
-    Vector left, right;
-    std::memcpy(&left, panel, sizeof left);
-    std::memcpy(&right, panel + W, sizeof right);
-#pragma GCC unroll 16
-    for (int r = 0; r < M; ++r) {
-      const Vector x = row[r][k] - Vector{};
-      sum[r][0] = Dot::add(sum[r][0], x, left);
-      sum[r][1] = Dot::add(sum[r][1], x, right);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < M; ++r) {
-    std::memcpy(c + r * 2 * W, &sum[r][0], sizeof(Vector));
-    std::memcpy(c + r * 2 * W + W, &sum[r][1], sizeof(Vector));
-  }
-}
+};
 
-template <class Dot, int W, int M>
+template <class Add, int W, int M>
 GALLOP_INLINE void multiply(int count, const int32_t* const* a, int64_t words, const int32_t* panel,
                             int32_t* c) {
-  if (count == M) return multiply_rows<Dot, W, M>(a, words, panel, c);
-  if constexpr (M > 1) multiply<Dot, W, M - 1>(count, a, words, panel, c);
+  multiply_up_to<Dot<Add, W>, M, 2 * W>(count, a, /*stride=*/1, words, panel, c, /*ldc=*/2 * W,
+                                        /*accumulate=*/false);
 }
 
 // multiply<...> compiled for a target.
