@@ -11,6 +11,7 @@
 #include "benchmarks/support/model_case.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/int8.h"
+#include "gallop/models/packed_forward.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/sparse/routing_record.h"
@@ -59,6 +60,7 @@ class Evaluation {
 void evaluate(benchmark::State& state, const ModelCase& c, const std::string& kind) {
   const Evaluation evaluation(c);
   std::optional<ops::ReferenceGuard> reference;
+  const models::PackedForward packed(evaluation.model());
   std::optional<ops::Int8Weights> weights;
   std::optional<ops::Int8Guard> int8;
   if (kind == "reference") reference.emplace();
@@ -71,23 +73,11 @@ void evaluate(benchmark::State& state, const ModelCase& c, const std::string& ki
   }
   evaluation.run();
   for (auto _ : state) benchmark::DoNotOptimize(evaluation.run());
-  state.counters["FLOP_per_cpu_s"] =
-      benchmark::Counter(evaluation.flops(), benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["images"] = static_cast<double>(c.batch);
+  count_rates(state, c, evaluation.flops());
 }
 
-const bool registered = [] {
-  for (const ModelCase& c : model_cases()) {
-    for (const char* kind : {"reference", "kernel", "int8"}) {
-      const std::string name = std::string("evaluation/") + c.name + "/" + kind;
-      benchmark::RegisterBenchmark(name.c_str(), evaluate, c, std::string(kind))
-          ->Unit(benchmark::kMillisecond)
-          ->MeasureProcessCPUTime()
-          ->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool registered =
+    register_for_cases("evaluation", {"reference", "kernel", "int8"}, evaluate);
 
 }  // namespace
 }  // namespace gallop::testing

@@ -7,6 +7,7 @@
 
 #include "gallop/ops/adamw.h"
 #include "gallop/ops/int8.h"
+#include "gallop/ops/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"
@@ -25,10 +26,12 @@ void forward(benchmark::State& state, const OperatorCase& c, const Op& op) {
       benchmark::Counter(c.bytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-// The same with the weights in 8 bits, which are made before.
-void forward_int8(benchmark::State& state, const OperatorCase& c, const Tensors& weights) {
-  const ops::Int8Weights in_8_bits(weights);
-  const ops::Int8Guard guard(in_8_bits);
+// The same with weights that are cut into panels or brought to 8 bits before.
+template <class Forms, class Guard>
+void forward_with(benchmark::State& state, const OperatorCase& c, const Tensors& weights) {
+  const Forms forms(weights);
+  forms.make_all();
+  const Guard guard(forms);
   forward(state, c, c.op);
 }
 
@@ -124,9 +127,13 @@ const bool registered = [] {
       if (!linear && !grouped) continue;
       if (ops::bf16_missing().empty()) add(c, "bf16", in_bf16(c.op));
       const Tensors weights = linear ? Tensors{c.inputs[1]} : Tensors{c.inputs[2], c.inputs[4]};
-      benchmark::RegisterBenchmark((c.name + "/forward/int8").c_str(), forward_int8, c, weights)
-          ->Unit(benchmark::kMicrosecond)
-          ->MeasureProcessCPUTime();
+      for (const auto& [kind, run] :
+           {std::pair{"packed", &forward_with<ops::PackedWeights, ops::PackedGuard>},
+            std::pair{"int8", &forward_with<ops::Int8Weights, ops::Int8Guard>}}) {
+        benchmark::RegisterBenchmark((c.name + "/forward/" + kind).c_str(), run, c, weights)
+            ->Unit(benchmark::kMicrosecond)
+            ->MeasureProcessCPUTime();
+      }
     }
   }
   for (const auto& [kind, op] :

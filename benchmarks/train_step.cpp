@@ -75,24 +75,13 @@ void step(benchmark::State& state, const ModelCase& c, const std::string& kind) 
                                                      : ops::Precision::float32);
   step.run();
   for (auto _ : state) step.run();
-  state.counters["FLOP_per_cpu_s"] =
-      benchmark::Counter(step.flops(), benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["images"] = static_cast<double>(c.batch);
+  count_rates(state, c, step.flops());
 }
 
 const bool registered = [] {
   std::vector<std::string> kinds{"kernel", "reference"};
   if (ops::bf16_missing().empty()) kinds.emplace_back("bf16");
-  for (const ModelCase& c : model_cases()) {
-    for (const std::string& kind : kinds) {
-      const std::string name = std::string("step/") + c.name + "/" + kind;
-      benchmark::RegisterBenchmark(name.c_str(), step, c, kind)
-          ->Unit(benchmark::kMillisecond)
-          ->MeasureProcessCPUTime()
-          ->UseRealTime();
-    }
-  }
-  return true;
+  return register_for_cases("step", kinds, step);
 }();
 
 }  // namespace

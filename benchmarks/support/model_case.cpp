@@ -37,4 +37,24 @@ std::unique_ptr<models::Model> make_model(const ModelCase& c) {
       recipe.model, {.channels = c.channels, .height = c.image, .width = c.image, .classes = 10});
 }
 
+bool register_for_cases(const std::string& what, const std::vector<std::string>& kinds,
+                        RunCase run) {
+  for (const ModelCase& c : model_cases()) {
+    for (const std::string& kind : kinds) {
+      const std::string name = what + "/" + c.name + "/" + kind;
+      benchmark::RegisterBenchmark(name.c_str(), run, c, kind)
+          ->Unit(benchmark::kMillisecond)
+          ->MeasureProcessCPUTime()
+          ->UseRealTime();
+    }
+  }
+  return true;
+}
+
+void count_rates(benchmark::State& state, const ModelCase& c, double flops) {
+  state.counters["FLOP_per_cpu_s"] =
+      benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["images"] = static_cast<double>(c.batch);
+}
+
 }  // namespace gallop::testing

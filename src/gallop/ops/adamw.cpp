@@ -111,7 +111,7 @@ void adamw_step(const std::vector<AdamWTensors>& tensors, const AdamWStep& step)
     numbers += count;
   }
   const Moments moments = moments_of(step);
-  for_each_task(static_cast<int64_t>(pieces.size()), numbers, [&](int64_t i) {
+  for_each_task(static_cast<int64_t>(pieces.size()), numbers * work_of_a_number, [&](int64_t i) {
     const auto& [tensor, begin, count] = pieces[i];
     const AdamWTensors& t = tensors[tensor];
     step_moments(data_of(t.value, begin), gradients[tensor].const_data_ptr<float>() + begin,

@@ -17,6 +17,7 @@
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
+#include "gallop/ops/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
@@ -92,10 +93,7 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
                    const at::Tensor& z_PH, const Bf16Tile* bf16) {
   const auto [D, H, E] = sizes;
   const float *b1 = in[3].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
-  const std::vector<Panels> up =
-      pack(in[2].const_data_ptr<float>(), E, D, H, /*transposed=*/true, bf16);
-  const std::vector<Panels> down =
-      pack(in[4].const_data_ptr<float>(), E, H, D, /*transposed=*/true, bf16);
+  const WeightPanels up(in[2], bf16), down(in[4], bf16);
   const std::vector<const float*> rows =
       row_pointers(in[0].const_data_ptr<float>(), D, 0, routes.P(), routes.tokens.data());
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());

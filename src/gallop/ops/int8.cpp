@@ -6,18 +6,12 @@
 
 #include <limits>
 
-#include "gallop/base/error.h"
 #include "gallop/ops/activation.h"
 #include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
 namespace {
-
-const Int8Weights*& active() {
-  static thread_local const Int8Weights* active = nullptr;
-  return active;
-}
 
 struct Quantized {
   at::Tensor numbers, scale;  // double; float32 with last size 1
@@ -34,86 +28,34 @@ Quantized quantize(const at::Tensor& x) {
           at::where(finite, scale, at::full_like(scale, std::numeric_limits<float>::quiet_NaN()))};
 }
 
+std::vector<Int8Panels> quantize(const at::Tensor& weight, const Int8Tile& tile) {
+  const int64_t E = weight.dim() == 3 ? weight.size(0) : 1, N = weight.size(-2),
+                K = weight.size(-1);
+  std::vector<Int8Panels> result;
+  for (int64_t e = 0; e < E; ++e) result.emplace_back(N, K, tile);
+  const int64_t panels = E == 0 ? 0 : result[0].count();
+  const float* data = weight.const_data_ptr<float>();
+  for_each_task(E * panels, weight.numel() * work_of_a_number, [&](int64_t task) {
+    const int64_t e = task / panels;
+    result[e].fill(task % panels, data + e * N * K);
+  });
+  return result;
+}
+
 }  // namespace
 
 Int8Weights::Int8Weights(const std::vector<at::Tensor>& weights, const Int8Tile& tile)
-    : tile_(&tile) {
-  for (const at::Tensor& weight : weights) {
-    require((weight.dim() == 2 || weight.dim() == 3) && weight.is_cpu() &&
-                weight.scalar_type() == at::kFloat && weight.is_contiguous(),
-            "8-bit weights are made of contiguous float32 matrices on the CPU, not of ",
-            weight.toString(), " ", weight.sizes(), " on ", weight.device());
-    const int64_t E = weight.dim() == 3 ? weight.size(0) : 1, N = weight.size(-2),
-                  K = weight.size(-1);
-    auto entry = std::make_unique<Entry>();
-    entry->weight = weight;
-    entry->version = weight._version();
-    for (int64_t e = 0; e < E; ++e) entry->panels.emplace_back(N, K, tile);
-    const int64_t panels = E == 0 ? 0 : entry->panels[0].count();
-    const float* data = weight.const_data_ptr<float>();
-    for_each_task(E * panels, weight.numel(), [&](int64_t task) {
-      const int64_t e = task / panels;
-      entry->panels[e].fill(task % panels, data + e * N * K);
-    });
-    for (int64_t e = 0; e < E && N * K > 0; ++e) places_[data + e * N * K] = {entry.get(), e};
-    entries_.push_back(std::move(entry));
-  }
-}
-
-int64_t Int8Weights::numel() const {
-  int64_t sum = 0;
-  for (const auto& entry : entries_) sum += entry->weight.numel();
-  return sum;
-}
-
-int64_t Int8Weights::numel_used() const {
-  int64_t sum = 0;
-  for (const auto& entry : entries_) sum += entry->used ? entry->weight.numel() : 0;
-  return sum;
+    : WeightForms(weights, [&tile](const at::Tensor& weight) { return quantize(weight, tile); }),
+      tile_(&tile) {
+  make_all();
 }
 
 int64_t Int8Weights::bytes() const {
-  int64_t sum = 0;
-  for (const auto& entry : entries_) {
-    for (const Int8Panels& panels : entry->panels) sum += panels.bytes();
-  }
-  return sum;
+  return sum_of_forms([](const Int8Panels& panels) { return panels.bytes(); });
 }
-
-const Int8Weights::Place* Int8Weights::place_of(const at::Tensor& weight) const {
-  const int64_t dim = weight.dim();
-  if ((dim != 2 && dim != 3) || !weight.is_contiguous()) return nullptr;
-  const auto place = places_.find(weight.const_data_ptr());
-  if (place == places_.end()) return nullptr;
-  const at::Tensor& known = place->second.entry->weight;
-  const bool same = dim == 3 ? weight.sizes() == known.sizes()
-                             : weight.size(0) == known.size(-2) && weight.size(1) == known.size(-1);
-  return same ? &place->second : nullptr;
-}
-
-std::vector<std::span<const Int8Panels>> Int8Weights::find(at::TensorList weights) const {
-  for (const at::Tensor& weight : weights) {
-    if (place_of(weight) == nullptr) return {};
-  }
-  std::vector<std::span<const Int8Panels>> found;
-  for (const at::Tensor& weight : weights) {
-    const auto [entry, index] = *place_of(weight);
-    require(entry->weight._version() == entry->version, "a weight ", entry->weight.sizes(),
-            " was changed after its 8-bit form was made; make the Int8Weights again");
-    entry->used = true;
-    found.push_back(
-        std::span(entry->panels).subspan(index, weight.dim() == 3 ? entry->panels.size() : 1));
-  }
-  return found;
-}
-
-Int8Guard::Int8Guard(const Int8Weights& weights) : before_(active()) { active() = &weights; }
-
-Int8Guard::~Int8Guard() { active() = before_; }
 
 std::vector<std::span<const Int8Panels>> Int8Guard::find(at::TensorList weights) {
-  if (active() == nullptr) return {};
-  return active()->find(weights);
+  return active() == nullptr ? std::vector<std::span<const Int8Panels>>() : active()->find(weights);
 }
 
 at::Tensor linear_int8_reference(const at::Tensor& x, const at::Tensor& weight,

@@ -10,8 +10,6 @@ namespace gallop::ops {
 
 namespace {
 
-constexpr int most_tile_rows = 16, most_tile_columns = 32;
-
 // Over the numbers of a row, as the right-hand side has them.
 int32_t sum_of(const int32_t* words, int64_t K, const Int8Layout& layout) {
   const int bits = 32 / layout.together;
@@ -63,9 +61,9 @@ void multiply(std::span<const Int8Row> x, const Int8Panels& weight, int64_t firs
   const Int8Tile& t = weight.tile();
   const auto count = static_cast<int64_t>(x.size());
   const int64_t words = t.layout.words(weight.K()), tiles = (count + t.rows - 1) / t.rows;
-  std::array<int32_t, most_tile_rows * most_tile_columns> sums;
-  std::array<const int32_t*, most_tile_rows> rows;
-  std::array<float, most_tile_rows> scale;
+  std::array<int32_t, Int8Tile::most_rows * Int8Tile::most_columns> sums;
+  std::array<const int32_t*, Int8Tile::most_rows> rows;
+  std::array<float, Int8Tile::most_rows> scale;
   for (int64_t p = first; p < last; ++p) {
     const int64_t n = weight.column(p), width = weight.column(p + 1) - n;
     const Int8Finish finish{weight.scale() + n, weight.shift() + n,
@@ -91,14 +89,14 @@ void multiply(const float* x, int64_t rows, const Int8Panels& weight, const floa
   const int64_t K = weight.K(), N = weight.N();
   const std::vector<RowBlock> blocks = row_blocks(std::vector<int64_t>{0, rows});
   const auto count = static_cast<int64_t>(blocks.size());
-  // Few blocks are cut by columns as well, and their rows brought to 8 bits before.
-  const bool few = count < 16;
-  const Parts parts{weight.count(), few ? 8 : weight.count()};
+  const Parts parts = column_parts(count, weight.count());
+  // Rows that several tasks read are brought to 8 bits before.
+  const bool few = parts.count() > 1;
   Int8Rows all;
   if (few) {
     all.reshape(rows, K, weight.tile());
     const Parts chunks{rows, 16};
-    for_each_task(chunks.count(), rows * K, [&](int64_t i) {
+    for_each_task(chunks.count(), rows * K * work_of_a_number, [&](int64_t i) {
       const int64_t begin = chunks.begin(i), end = begin + chunks.length(i);
       for (int64_t r = begin; r < end; ++r) all.fill(r, x + r * K);
     });

@@ -19,6 +19,7 @@ struct Int8Layout {
 
 /// The innermost integer product: a tile that stays in registers, one for each kind of instruction.
 struct Int8Tile {
+  static constexpr int most_rows = 16, most_columns = 32;  ///< of any tile
   std::string name;
   Int8Layout layout;
   int rows;     ///< most rows of one call

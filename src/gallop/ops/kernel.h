@@ -2,23 +2,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "gallop/ops/thread_value.h"
+
 namespace gallop::ops {
 
 /// As long as one lives, this thread runs the references: the same model the usual way, to compare.
-class ReferenceGuard {
+class ReferenceGuard : public ThreadValue<ReferenceGuard, bool> {
  public:
-  ReferenceGuard() : before_(active()) { active() = true; }
-  ~ReferenceGuard() { active() = before_; }
-  ReferenceGuard(const ReferenceGuard&) = delete;
-  ReferenceGuard& operator=(const ReferenceGuard&) = delete;
-
-  static bool& active() {
-    static thread_local bool active = false;
-    return active;
-  }
-
- private:
-  bool before_;
+  ReferenceGuard() : ThreadValue(true) {}
 };
 
 /// Whether the kernels of this folder take these tensors: float32 on the CPU. Undefined ones do not

@@ -12,6 +12,7 @@
 #include "gallop/ops/elementwise.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
+#include "gallop/ops/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
@@ -84,7 +85,7 @@ void forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bi
   float* to = y.mutable_data_ptr<float>();
   float* before = z.defined() ? z.mutable_data_ptr<float>() : to;
   multiply_blocks(row_pointers(from, K, 0, M), row_blocks(std::vector<int64_t>{0, M}),
-                  pack(weight.const_data_ptr<float>(), 1, K, N, /*transposed=*/true, bf16), before,
+                  WeightPanels(weight, bf16).all(), before,
                   [&](const RowBlock& block, int64_t n, int64_t width) {
                     const int64_t at = block.begin * N + n;
                     const float* add = shift == nullptr ? nullptr : shift + n;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gallop/ops/bf16_tile.h"
+#include "gallop/ops/thread_value.h"
 
 namespace gallop::ops {
 
@@ -12,37 +13,15 @@ enum class Precision { float32, bf16 };
 
 /// As long as one lives, this thread's products have this precision; the gradients of a product
 /// have that of its forward, wherever and whenever they are computed.
-class PrecisionGuard {
+class PrecisionGuard : public ThreadValue<PrecisionGuard, Precision> {
  public:
-  explicit PrecisionGuard(Precision precision) : before_(active()) { active() = precision; }
-  ~PrecisionGuard() { active() = before_; }
-  PrecisionGuard(const PrecisionGuard&) = delete;
-  PrecisionGuard& operator=(const PrecisionGuard&) = delete;
-
-  static Precision& active() {
-    static thread_local Precision active = Precision::float32;
-    return active;
-  }
-
- private:
-  Precision before_;
+  explicit PrecisionGuard(Precision precision) : ThreadValue(precision) {}
 };
 
 /// For tests: as long as one lives, this thread's products in bf16 are emulated, on any processor.
-class EmulatedBf16Guard {
+class EmulatedBf16Guard : public ThreadValue<EmulatedBf16Guard, bool> {
  public:
-  EmulatedBf16Guard() : before_(active()) { active() = true; }
-  ~EmulatedBf16Guard() { active() = before_; }
-  EmulatedBf16Guard(const EmulatedBf16Guard&) = delete;
-  EmulatedBf16Guard& operator=(const EmulatedBf16Guard&) = delete;
-
-  static bool& active() {
-    static thread_local bool active = false;
-    return active;
-  }
-
- private:
-  bool before_;
+  EmulatedBf16Guard() : ThreadValue(true) {}
 };
 
 /// Why products in bf16 cannot run here, and which processors have them; empty if they can.

@@ -23,15 +23,20 @@ struct RowBlock {
 };
 std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets);
 
+/// How the columns of a product are cut where all panels together make one task for each block of
+/// rows: few blocks are cut by columns as well.
+inline Parts column_parts(int64_t blocks, int64_t panels) {
+  return {panels, blocks < 16 ? 4 : panels};
+}
+
 /// c[r] = rows[r] B[g] for the rows of all blocks, g their group; c has N columns. After each part
 /// of it `finish(block, n, width)` is called, on the same thread, for its columns n .. n + width.
 template <class Finish>
 void multiply_blocks(std::span<const float* const> rows, std::span<const RowBlock> blocks,
                      std::span<const Panels> b, float* c, const Finish& finish) {
   if (blocks.empty()) return;
-  // Few blocks are cut by columns as well.
   const auto count = static_cast<int64_t>(blocks.size());
-  const Parts parts{b[0].count(), count < 16 ? 4 : b[0].count()};
+  const Parts parts = column_parts(count, b[0].count());
   const int64_t work = static_cast<int64_t>(rows.size()) * b[0].K() * b[0].N();
   for_each_task(count * parts.count(), work, [&](int64_t task) {
     const RowBlock& block = blocks[task / parts.count()];

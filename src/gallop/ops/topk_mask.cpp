@@ -66,7 +66,7 @@ class RowSelection {
 
   Digit mark_by_first_digit(int64_t K, std::vector<Candidate>& candidates) {
     std::vector<int64_t> counts(parts_.count() * digits), total(digits);
-    for_each_task(parts_.count(), N_, [&](int64_t p) {
+    for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
       const int64_t begin = parts_.begin(p), count = parts_.length(p);
       ordered_keys(score_ + begin, count, key_ + begin);
       count_digits(key_ + begin, count, first_shift, &counts[p * digits]);
@@ -80,7 +80,7 @@ class RowSelection {
     for (int64_t p = 1; p < parts_.count(); ++p) {
       offsets[p] = offsets[p - 1] + counts[(p - 1) * digits + found.digit];
     }
-    for_each_task(parts_.count(), N_, [&](int64_t p) {
+    for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
       const int64_t begin = parts_.begin(p), count = parts_.length(p);
       mark_above(key_ + begin, count, first_shift, found.digit, mask_ + begin);
       collect(key_ + begin, count, first_shift, found.digit, begin, candidates.data() + offsets[p]);

@@ -31,7 +31,6 @@ class InferenceThreshold : public nn::Parameter {
   at::Tensor of_samples(const nn::ForwardContext& ctx) const;
   /// Throws Error where values are not [edges + 1, shape].
   void set_levels(std::optional<ThresholdLevels> levels);
-  const std::optional<ThresholdLevels>& levels() const { return levels_; }
 
  private:
   std::optional<ThresholdLevels> levels_;

@@ -31,6 +31,14 @@ int64_t kept_of_pool(double active, int64_t pool, int64_t experts) {
       std::floor(active * static_cast<double>(pool) / static_cast<double>(experts) + 1e-9));
 }
 
+int64_t kept_by_threshold(const std::string& name, double active, int64_t pool, int64_t experts) {
+  require(active > 0 && active <= static_cast<double>(experts), name, ": ", active,
+          " experts a token are not more than 0 and at most the ", experts, " there are");
+  const int64_t kept = kept_of_pool(active, pool, experts);
+  require(kept > 0, name, ": too few scores (", pool, ") to calibrate a threshold");
+  return kept;
+}
+
 PooledSelection::PooledSelection(Pools pools, const ThresholdSettings& settings, const Args& args)
     : Selection(*args.parent, "router"), pools_(pools), settings_(settings), args_(args) {
   const bool pooled[3] = {pools.samples, pools.tokens, pools.experts};
@@ -124,9 +132,6 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
 at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE,
                                             std::optional<double> active) const {
   if (!threshold_) return Selection::exact_threshold(gate_NLE, active);
-  const double wanted = active.value_or(args_.active);
-  require(wanted > 0 && wanted <= static_cast<double>(args_.experts), name(), ": ", wanted,
-          " experts a token are not more than 0 and at most the ", args_.experts, " there are");
   const at::NoGradGuard no_grad;
   // Every sample is one more draw for its pools.
   const at::Tensor rows = pools_.samples ? to_rows(gate_NLE)
@@ -134,8 +139,8 @@ at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE,
                                                .reshape({gate_NLE.size(0), threshold_->numel(), -1})
                                                .transpose(0, 1)
                                                .reshape({threshold_->numel(), -1});
-  const int64_t kept = kept_of_pool(wanted, rows.size(1), args_.experts);
-  require(kept > 0, name(), ": too few scores (", rows.size(1), ") to calibrate a threshold");
+  const int64_t kept =
+      kept_by_threshold(name(), active.value_or(args_.active), rows.size(1), args_.experts);
   return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());
 }
 

@@ -44,5 +44,8 @@ class PooledSelection : public Selection {
 
 /// K of a pool of `pool` scores: floor(active * pool / experts).
 int64_t kept_of_pool(double active, int64_t pool, int64_t experts);
+/// The same for a threshold that is calibrated. Throws Error, which begins with the name of the
+/// selection, unless 0 < active <= experts and something is kept.
+int64_t kept_by_threshold(const std::string& name, double active, int64_t pool, int64_t experts);
 
 }  // namespace gallop::sparse

@@ -10,6 +10,7 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/diffusion/samplers/sampler.h"
+#include "gallop/models/packed_forward.h"
 #include "gallop/tasks/keyed_noise.h"
 
 namespace gallop::tasks {
@@ -61,6 +62,7 @@ at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const 
                         const SampleRequest& request) {
   check_request(model, process, request);
   const at::NoGradGuard no_grad;
+  const models::PackedForward packed(model);
   const std::unique_ptr<Sampler> sampler = make_sampler(process, request);
   const models::Model::Args& sizes = model.args();
   const std::vector<int64_t> shape = {sizes.channels, sizes.height, sizes.width};

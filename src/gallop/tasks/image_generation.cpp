@@ -8,6 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/random.h"
 #include "gallop/config/registry.h"
+#include "gallop/models/packed_forward.h"
 #include "gallop/sparse/sparse_loss.h"
 #include "gallop/sparse/statistics.h"
 #include "gallop/tasks/draw_samples.h"
@@ -183,6 +184,7 @@ EvalOutput ImageGeneration::evaluate(
     const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::NoGradGuard no_grad;
   const ops::PrecisionGuard precision(args_.precision);
+  const models::PackedForward packed(model);
   if (!held_out_) held_out_ = open("test");
   const int64_t count = std::min(args_.eval_samples, held_out_->info().count);
   require(count > 0, "there is nothing to evaluate: eval.samples = ", args_.eval_samples);

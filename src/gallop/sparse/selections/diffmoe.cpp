@@ -49,8 +49,7 @@ class DiffMoeSelection : public Selection {
 
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
     require(scores.x_BLD.defined(), name(),
-            ": this selection predicts from the tokens, which this "
-            "layer does not give");
+            ": this selection predicts from the tokens, which this layer does not give");
     const at::Tensor capacity_BLE =
         capacity_out_.forward(at::silu(capacity_in_.forward(scores.x_BLD.detach())));
     const at::NoGradGuard no_grad;
@@ -78,13 +77,10 @@ class DiffMoeSelection : public Selection {
 
   at::Tensor exact_threshold(const at::Tensor& compared_NLE,
                              std::optional<double> active) const override {
-    const double wanted = active.value_or(active_);
-    require(wanted > 0 && wanted <= static_cast<double>(experts_), name(), ": ", wanted,
-            " experts a token are not more than 0 and at most the ", experts_, " there are");
     const at::NoGradGuard no_grad;
     const at::Tensor rows_EN = by_expert(compared_NLE);
-    const int64_t all = rows_EN.size(1), kept = kept_of_pool(wanted, all, experts_);
-    require(kept > 0, name(), ": too few scores (", all, ") to calibrate a threshold");
+    const int64_t all = rows_EN.size(1);
+    const int64_t kept = kept_by_threshold(name(), active.value_or(active_), all, experts_);
     // Kept is what is larger than the threshold: the best one that is not kept.
     if (kept == all) return at::full({experts_}, -1, rows_EN.options());
     return std::get<0>(rows_EN.kthvalue(all - kept, 1));
