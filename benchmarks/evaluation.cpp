@@ -76,8 +76,7 @@ void evaluate(benchmark::State& state, const ModelCase& c, const std::string& ki
   count_rates(state, c, evaluation.flops());
 }
 
-const bool registered =
-    register_for_cases("evaluation", {"reference", "kernel", "int8"}, evaluate);
+const bool registered = register_for_cases("evaluation", {"reference", "kernel", "int8"}, evaluate);
 
 }  // namespace
 }  // namespace gallop::testing

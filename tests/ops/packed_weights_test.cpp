@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
@@ -90,8 +91,7 @@ TEST(PackedWeights, DerivativesComeFromTheWeightItself) {
 TEST(PackedWeights, RefuseWhatTheyCannotDo) {
   EXPECT_THROW(ops::PackedWeights({random("w", {3, 4}).to(at::kDouble)}), Error);
   EXPECT_THROW(ops::PackedWeights({random("w", {3, 4}).t()}), Error);
-  const at::Tensor x = random("x", {2, 4}), weight = random("w", {3, 4}),
-                   empty = at::empty({0, 4});
+  const at::Tensor x = random("x", {2, 4}), weight = random("w", {3, 4}), empty = at::empty({0, 4});
   const ops::PackedWeights packed({weight, empty});
   const ops::PackedGuard guard(packed);
   EXPECT_EQ(ops::linear(x, empty, {}).numel(), 0);

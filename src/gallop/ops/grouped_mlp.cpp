@@ -7,6 +7,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <optional>
 #include <vector>
 
 #include "gallop/base/error.h"
@@ -17,7 +18,6 @@
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
-#include "gallop/ops/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
@@ -93,7 +93,8 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
                    const at::Tensor& z_PH, const Bf16Tile* bf16) {
   const auto [D, H, E] = sizes;
   const float *b1 = in[3].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
-  const WeightPanels up(in[2], bf16), down(in[4], bf16);
+  const RightMatrices up(in[2], Side::transposed, routes.blocks, bf16),
+      down(in[4], Side::transposed, routes.blocks, bf16);
   const std::vector<const float*> rows =
       row_pointers(in[0].const_data_ptr<float>(), D, 0, routes.P(), routes.tokens.data());
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
@@ -104,10 +105,9 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
     float* z =
         z_PH.defined() ? z_PH.mutable_data_ptr<float>() + begin * H : own_z.at_least(count * H);
     float* a = own_a.at_least(count * H);
-    multiply({rows.data() + begin, count}, up[e], 0, up[e].count(), z, H);
+    up.multiply({rows.data() + begin, static_cast<size_t>(count)}, e, z);
     bias_gelu(z, a, H, b1 + e * H, count, H);
-    multiply({row_pointers(a, H, 0, count).data(), count}, down[e], 0, down[e].count(),
-             y + begin * D, D);
+    down.multiply(row_pointers(a, H, 0, count), e, y + begin * D);
     add_bias(y + begin * D, D, b2 + e * D, count, D);
   });
   const at::Tensor out_TD = at::empty_like(in[0]);
@@ -150,10 +150,9 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
   const int64_t P = routes.P(), blocks = routes.block_count();
   const float *weights = in[1].const_data_ptr<float>(), *b2 = in[5].const_data_ptr<float>();
   const float* z = z_PH.const_data_ptr<float>();
-  const std::vector<Panels> down =
-      pack(in[4].const_data_ptr<float>(), E, D, H, /*transposed=*/false, bf16);
-  std::vector<Panels> up;
-  if (needed[0]) up = pack(in[2].const_data_ptr<float>(), E, H, D, /*transposed=*/false, bf16);
+  const RightMatrices down(in[4], Side::as_it_stands, routes.blocks, bf16);
+  std::optional<const RightMatrices> up;
+  if (needed[0]) up.emplace(in[2], Side::as_it_stands, routes.blocks, bf16);
   const std::vector<const float*> dy_rows =
       row_pointers(dy_TD.const_data_ptr<float>(), D, 0, P, routes.tokens.data());
 
@@ -173,7 +172,7 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_u;
     float* u = own_u.at_least(count * H);
-    multiply({dy_rows.data() + begin, count}, down[e], 0, down[e].count(), u, H);
+    down.multiply({dy_rows.data() + begin, static_cast<size_t>(count)}, e, u);
     for (int64_t r = 0; r < count; ++r) {
       const int64_t p = begin + r;
       const float dot =
@@ -185,8 +184,8 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
       weighted_sum(dy_rows.data() + begin, D, count, weights + begin, b2_parts + i * D);
     }
     if (needed[0]) {
-      multiply({row_pointers(dz, H, begin, count).data(), count}, up[e], 0, up[e].count(),
-               dx_PD.mutable_data_ptr<float>() + begin * D, D);
+      up->multiply(row_pointers(dz, H, begin, count), e,
+                   dx_PD.mutable_data_ptr<float>() + begin * D);
     }
   });
   if (needed[0]) routes.combine(dx_PD.const_data_ptr<float>(), nullptr, D, grad(0));

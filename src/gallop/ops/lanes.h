@@ -12,6 +12,8 @@
 #endif
 
 #define GALLOP_INLINE [[gnu::always_inline]] inline
+/// The same for a lambda, behind its parameters.
+#define GALLOP_INLINE_LAMBDA __attribute__((always_inline))
 
 /// Eight floats, for the kernels (sources *_kernel.cpp, which are compiled for speed). Every value
 /// goes through the same instructions whatever its place in a row, so that its bits do not depend
@@ -43,6 +45,7 @@ GALLOP_INLINE void store(float* to, Lanes x, int64_t count) {
 
 /// x, from lane `count` on `rest`.
 GALLOP_INLINE Lanes first(Lanes x, int64_t count, Lanes rest = Lanes{}) {
+  if (count == lane_count) return x;
   const IntLanes number = {0, 1, 2, 3, 4, 5, 6, 7};
   return number < static_cast<int32_t>(count) ? x : rest;
 }
@@ -50,6 +53,35 @@ GALLOP_INLINE Lanes first(Lanes x, int64_t count, Lanes rest = Lanes{}) {
 /// Lanes of the group that begins at i in a row of `size`: eight but for the last group.
 GALLOP_INLINE int64_t group(int64_t i, int64_t size) {
   return size - i < lane_count ? size - i : lane_count;
+}
+
+/// body(i, count) for every group of a row.
+template <class Body>
+GALLOP_INLINE void for_groups(int64_t size, const Body& body) {
+  int64_t i = 0;
+  for (; i + lane_count <= size; i += lane_count) body(i, lane_count);
+  if (i < size) body(i, size - i);
+}
+
+/// What `add` makes of `start` and term(i, count) of every group of a row, in a fixed order. Four values side by
+/// side take turns, since each step waits for the one before it.
+template <class Term, class Add>
+GALLOP_INLINE Lanes reduce_groups(int64_t size, Lanes start, const Term& term, const Add& add) {
+  Lanes total[4] = {start, start, start, start};
+  int64_t i = 0;
+  for (; i + 4 * lane_count <= size; i += 4 * lane_count) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      total[j] = add(total[j], term(i + j * lane_count, lane_count));
+    }
+  }
+  for (; i < size; i += lane_count) total[0] = add(total[0], term(i, group(i, size)));
+  return add(add(total[0], total[1]), add(total[2], total[3]));
+}
+template <class Term>
+GALLOP_INLINE Lanes sum_groups(int64_t size, const Term& term) {
+  return reduce_groups(size, Lanes{}, term,
+                       [](Lanes a, Lanes b) GALLOP_INLINE_LAMBDA { return a + b; });
 }
 
 /// The sum of all lanes, in a fixed order.

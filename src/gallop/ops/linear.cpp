@@ -12,7 +12,6 @@
 #include "gallop/ops/elementwise.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/ops/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/products.h"
 
@@ -64,7 +63,7 @@ std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given
   }
   if (needed[0]) {
     multiply_blocks(row_pointers(slope, N, 0, M), blocks,
-                    pack(weight.const_data_ptr<float>(), 1, N, K, /*transposed=*/false, bf16),
+                    RightMatrices(weight, Side::as_it_stands, blocks, bf16),
                     grads[0].mutable_data_ptr<float>(), [](auto&&...) {});
   }
   if (needed[1]) {
@@ -84,8 +83,9 @@ void forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bi
   const float* shift = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
   float* to = y.mutable_data_ptr<float>();
   float* before = z.defined() ? z.mutable_data_ptr<float>() : to;
-  multiply_blocks(row_pointers(from, K, 0, M), row_blocks(std::vector<int64_t>{0, M}),
-                  WeightPanels(weight, bf16).all(), before,
+  const std::vector<RowBlock> blocks = row_blocks(std::vector<int64_t>{0, M});
+  multiply_blocks(row_pointers(from, K, 0, M), blocks,
+                  RightMatrices(weight, Side::transposed, blocks, bf16), before,
                   [&](const RowBlock& block, int64_t n, int64_t width) {
                     const int64_t at = block.begin * N + n;
                     const float* add = shift == nullptr ? nullptr : shift + n;

@@ -14,15 +14,14 @@ struct Moments {
 };
 
 GALLOP_INLINE Moments moments(const float* x, int64_t D, float eps) {
-  Lanes total = {};
-  for (int64_t i = 0; i < D; i += lane_count) total += load(x + i, group(i, D));
+  const Lanes total = sum_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
+    return load(x + i, count);
+  });
   const float mean = sum(total) / static_cast<float>(D);
-  Lanes squares = {};
-  for (int64_t i = 0; i < D; i += lane_count) {
-    const int64_t count = group(i, D);
+  const Lanes squares = sum_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
     const Lanes distance = first(load(x + i, count) - mean, count);
-    squares += distance * distance;
-  }
+    return distance * distance;
+  });
   return {mean, 1.0F / std::sqrt(sum(squares) / static_cast<float>(D) + eps)};
 }
 
@@ -32,11 +31,10 @@ GALLOP_CLONES
 void normalize_modulate(const float* x, const float* shift, const float* scale, int64_t D,
                         float eps, float* y) {
   const Moments m = moments(x, D, eps);
-  for (int64_t i = 0; i < D; i += lane_count) {
-    const int64_t count = group(i, D);
+  for_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
     const Lanes normed = (load(x + i, count) - m.mean) * m.scale;
     store(y + i, normed * (load(scale + i, count) + 1.0F) + load(shift + i, count), count);
-  }
+  });
 }
 
 GALLOP_CLONES
@@ -48,23 +46,21 @@ void normalize_modulate_backward(const float* x, const float* scale, const float
     const Moments m = moments(x, D, eps);
     // With g = dy * (1 + scale): dx = (g - mean(g) - normed * mean(g * normed)) * m.scale.
     Lanes g_sum = {}, projection_sum = {};
-    for (int64_t i = 0; i < D; i += lane_count) {
-      const int64_t count = group(i, D);
+    for_groups(D, [&](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
       const Lanes normed = (load(x + i, count) - m.mean) * m.scale, slope = load(dy + i, count);
       const Lanes g = slope * (load(scale + i, count) + 1.0F);
       g_sum += g;
       projection_sum += g * normed;
       store(dshift + i, load(dshift + i, count) + slope, count);
       store(dscale + i, load(dscale + i, count) + slope * normed, count);
-    }
+    });
     const float g_mean = sum(g_sum) / static_cast<float>(D);
     const float projection = sum(projection_sum) / static_cast<float>(D);
-    for (int64_t i = 0; i < D; i += lane_count) {
-      const int64_t count = group(i, D);
+    for_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
       const Lanes normed = (load(x + i, count) - m.mean) * m.scale;
       const Lanes g = load(dy + i, count) * (load(scale + i, count) + 1.0F);
       store(dx + i, (g - g_mean - normed * projection) * m.scale, count);
-    }
+    });
   }
 }
 
@@ -78,12 +74,11 @@ void multiply_elements_backward(const float* gate, const float* y, const float* 
                                 int64_t D, float* dgate, float* dy) {
   std::fill(dgate, dgate + D, 0.0F);
   for (int64_t l = 0; l < L; ++l, y += D, dout += D, dy += D) {
-    for (int64_t i = 0; i < D; i += lane_count) {
-      const int64_t count = group(i, D);
+    for_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
       const Lanes slope = load(dout + i, count);
       store(dgate + i, load(dgate + i, count) + slope * load(y + i, count), count);
       store(dy + i, slope * load(gate + i, count), count);
-    }
+    });
   }
 }
 

@@ -15,6 +15,9 @@ namespace gallop::ops {
 class PackedWeights : public WeightForms<Panels> {
  public:
   explicit PackedWeights(const std::vector<at::Tensor>& weights);
+  /// The panels of the transpose of a weight, or of each of a group; empty unless they are here and
+  /// in this precision.
+  std::span<const Panels> panels_of(const at::Tensor& weight, const Bf16Tile* bf16) const;
 };
 
 /// As long as one lives, linear, linear_gelu and grouped_mlp use these panels on this thread for
@@ -23,21 +26,6 @@ class PackedWeights : public WeightForms<Panels> {
 class PackedGuard : public ThreadValue<PackedGuard, const PackedWeights*> {
  public:
   explicit PackedGuard(const PackedWeights& weights) : ThreadValue(&weights) {}
-};
-
-/// The panels that multiply by the transpose of a contiguous weight [N, K], or of each of a group
-/// [E, N, K]: those of the PackedGuard, or cut now.
-class WeightPanels {
- public:
-  WeightPanels(const at::Tensor& weight, const Bf16Tile* bf16);
-  WeightPanels(const WeightPanels&) = delete;
-  WeightPanels& operator=(const WeightPanels&) = delete;
-  std::span<const Panels> all() const { return panels_; }
-  const Panels& operator[](int64_t i) const { return panels_[i]; }
-
- private:
-  std::vector<Panels> own_;
-  std::span<const Panels> panels_;
 };
 
 }  // namespace gallop::ops

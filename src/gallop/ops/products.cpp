@@ -40,35 +40,6 @@ struct Chunk {
 
 }  // namespace
 
-std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed,
-                         const Bf16Tile* bf16) {
-  std::vector<Panels> result;
-  for (int64_t i = 0; i < count; ++i) result.emplace_back(K, N, bf16);
-  const int64_t panels = count == 0 ? 0 : result[0].count();
-  for_each_task(count * panels, count * K * N * work_of_a_number, [&](int64_t task) {
-    const int64_t i = task / panels, p = task % panels;
-    if (transposed) {
-      result[i].fill_transposed(p, b + i * K * N, K);
-    } else {
-      result[i].fill(p, b + i * K * N, N);
-    }
-  });
-  return result;
-}
-
-std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets) {
-  std::vector<RowBlock> blocks;
-  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
-    const int64_t rows = offsets[g + 1] - offsets[g];
-    const int64_t parts = (rows + block_rows() - 1) / block_rows();
-    for (int64_t i = 0; i < parts; ++i) {
-      const int64_t begin = rows * i / parts, end = rows * (i + 1) / parts;
-      blocks.push_back({static_cast<int64_t>(g), offsets[g] + begin, end - begin});
-    }
-  }
-  return blocks;
-}
-
 void weight_gradients(std::span<const float* const> a, int64_t N, std::span<const float* const> b,
                       int64_t K, std::span<const int64_t> offsets, float* c, const Bf16Tile* bf16) {
   const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;

@@ -4,27 +4,15 @@
 #include <span>
 #include <vector>
 
-#include "gallop/ops/gemm.h"
+#include "gallop/ops/right_matrices.h"
 #include "gallop/ops/tasks.h"
 
 /// The parts of matrix products that all threads share. How work is cut depends on sizes alone, so
 /// results do not depend on the number of threads.
 namespace gallop::ops {
 
-/// The panels of `count` row-major matrices b [count, K, N], or of their transposes if `transposed`
-/// (b [count, N, K]); in bf16 for a tile of it.
-std::vector<Panels> pack(const float* b, int64_t count, int64_t K, int64_t N, bool transposed,
-                         const Bf16Tile* bf16 = nullptr);
-
-/// Rows offsets[g] .. offsets[g+1]-1 make group g: it is cut into blocks of nearly equal length, at
-/// most block_rows().
-struct RowBlock {
-  int64_t group, begin, count;
-};
-std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets);
-
-/// How the columns of a product are cut where all panels together make one task for each block of
-/// rows: few blocks are cut by columns as well.
+/// How the panels of a product are shared among the tasks of a block of rows: few blocks are cut by
+/// columns as well.
 inline Parts column_parts(int64_t blocks, int64_t panels) {
   return {panels, blocks < 16 ? 4 : panels};
 }
@@ -33,19 +21,17 @@ inline Parts column_parts(int64_t blocks, int64_t panels) {
 /// of it `finish(block, n, width)` is called, on the same thread, for its columns n .. n + width.
 template <class Finish>
 void multiply_blocks(std::span<const float* const> rows, std::span<const RowBlock> blocks,
-                     std::span<const Panels> b, float* c, const Finish& finish) {
-  if (blocks.empty()) return;
+                     const RightMatrices& b, float* c, const Finish& finish) {
   const auto count = static_cast<int64_t>(blocks.size());
-  const Parts parts = column_parts(count, b[0].count());
-  const int64_t work = static_cast<int64_t>(rows.size()) * b[0].K() * b[0].N();
+  const Parts parts = column_parts(count, b.panels());
+  const int64_t work = static_cast<int64_t>(rows.size()) * b.K() * b.N();
   for_each_task(count * parts.count(), work, [&](int64_t task) {
     const RowBlock& block = blocks[task / parts.count()];
-    const Panels& panels = b[block.group];
     const int64_t first = parts.begin(task % parts.count());
     const int64_t last = first + parts.length(task % parts.count());
-    multiply({rows.data() + block.begin, block.count}, panels, first, last,
-             c + block.begin * panels.N(), panels.N());
-    finish(block, panels.column(first), panels.column(last) - panels.column(first));
+    b.multiply(rows.subspan(block.begin, block.count), block.group, first, last,
+               c + block.begin * b.N(), b.N());
+    finish(block, b.column(first), b.column(last) - b.column(first));
   });
 }
 

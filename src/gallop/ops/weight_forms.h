@@ -45,7 +45,9 @@ class WeightForms {
   }
 
   /// Numbers in all, and in the weights that an operator has asked for so far.
-  int64_t numel() const { return sum([](const Entry& entry) { return entry.weight.numel(); }); }
+  int64_t numel() const {
+    return sum([](const Entry& entry) { return entry.weight.numel(); });
+  }
   int64_t numel_used() const {
     return sum([](const Entry& entry) { return entry.used ? entry.weight.numel() : 0; });
   }
