@@ -81,9 +81,18 @@ void multiply(const float* a, int64_t ld, int64_t stride, int64_t rows, const Pa
   multiply({row.data(), rows, stride}, b, 0, b.count(), c, ldc, scores);
 }
 
+// The rows of a head lie far apart, and no prefetcher of a processor foresees the next one.
+void prefetch(const float* rows, int64_t ld, int64_t L, int64_t d) {
+  constexpr int64_t line = 64 / sizeof(float);
+  for (int64_t l = 0; l < L; ++l, rows += ld) {
+    for (int64_t i = 0; i < d; i += line) __builtin_prefetch(rows + i, 0, 2);
+  }
+}
+
 void forward(const Head& head, float* out) {
   Scratch& own = scratch();
   const int64_t L = head.L, d = head.d, ld = head.ld();
+  for (const float* rows : {head.k, head.v, head.q}) prefetch(rows, ld, L, d);
   fill(own.keys, head.k, ld, L, d, /*transposed=*/true);
   fill(own.values, head.v, ld, L, d, /*transposed=*/false);
   const int64_t width = own.keys.padded_N(), most = std::min(block_rows(), L);
