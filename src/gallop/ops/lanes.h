@@ -63,8 +63,8 @@ GALLOP_INLINE void for_groups(int64_t size, const Body& body) {
   if (i < size) body(i, size - i);
 }
 
-/// What `add` makes of `start` and term(i, count) of every group of a row, in a fixed order. Four values side by
-/// side take turns, since each step waits for the one before it.
+/// What `add` makes of `start` and term(i, count) of every group of a row, in a fixed order. Four
+/// values side by side take turns, since each step waits for the one before it.
 template <class Term, class Add>
 GALLOP_INLINE Lanes reduce_groups(int64_t size, Lanes start, const Term& term, const Add& add) {
   Lanes total[4] = {start, start, start, start};

@@ -14,9 +14,8 @@ struct Moments {
 };
 
 GALLOP_INLINE Moments moments(const float* x, int64_t D, float eps) {
-  const Lanes total = sum_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
-    return load(x + i, count);
-  });
+  const Lanes total = sum_groups(
+      D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA { return load(x + i, count); });
   const float mean = sum(total) / static_cast<float>(D);
   const Lanes squares = sum_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
     const Lanes distance = first(load(x + i, count) - mean, count);

@@ -1,4 +1,5 @@
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "gallop/ops/lanes.h"
@@ -19,17 +20,20 @@ void ordered_keys(const float* score, int64_t count, uint32_t* key) {
   }
 }
 
-void count_digits(const uint32_t* key, int64_t count, int shift, int64_t* counts) {
+void count_digits(const uint32_t* key, int64_t count, int shift, uint32_t* counts) {
   // Two tables: a digit that comes twice in a row does not wait for its own sum.
-  static thread_local std::array<std::array<uint32_t, digits>, 2> sums;
-  for (auto& table : sums) table.fill(0);
+  uint32_t* odd = counts + digits;
   int64_t i = 0;
   for (; i + 1 < count; i += 2) {
-    ++sums[0][key[i] >> shift & (digits - 1)];
-    ++sums[1][key[i + 1] >> shift & (digits - 1)];
+    ++counts[key[i] >> shift & (digits - 1)];
+    ++odd[key[i + 1] >> shift & (digits - 1)];
   }
-  if (i < count) ++sums[0][key[i] >> shift & (digits - 1)];
-  for (int64_t d = 0; d < digits; ++d) counts[d] += int64_t{sums[0][d]} + sums[1][d];
+  if (i < count) ++counts[key[i] >> shift & (digits - 1)];
+}
+
+GALLOP_CLONES
+void add_counts(const uint32_t* counts, int64_t* total) {
+  for (int64_t d = 0; d < digits; ++d) total[d] += int64_t{counts[d]} + counts[digits + d];
 }
 
 GALLOP_CLONES
@@ -38,23 +42,28 @@ void mark_above(const uint32_t* key, int64_t count, int shift, uint32_t digit, b
 }
 
 GALLOP_CLONES
-void collect(const uint32_t* key, int64_t count, int shift, uint32_t digit, int64_t first,
-             Candidate* to) {
+Candidate* collect(const uint32_t* key, int64_t count, int shift, uint32_t digit, int64_t first,
+                   Candidate* to) {
   typedef uint32_t KeyLanes __attribute__((vector_size(32)));
-  const auto check = [&](int64_t i) {
-    if (key[i] >> shift == digit) *to++ = {key[i], first + i};
-  };
+  const KeyLanes bit = {1, 2, 4, 8, 16, 32, 64, 128};
   int64_t i = 0;
   for (; i + lane_count <= count; i += lane_count) {
     KeyLanes keys;
     std::memcpy(&keys, key + i, sizeof keys);
-    const IntLanes same = (keys >> shift) == digit;
-    std::array<uint64_t, 4> any;  // most groups hold none: found out without a branch a key
-    std::memcpy(any.data(), &same, sizeof any);
-    if ((any[0] | any[1] | any[2] | any[3]) == 0) continue;
-    for (int64_t j = 0; j < lane_count; ++j) check(i + j);
+    const KeyLanes same = reinterpret_cast<KeyLanes>((keys >> shift) == digit) & bit;
+    std::array<uint64_t, 4> words;
+    std::memcpy(words.data(), &same, sizeof words);
+    const uint64_t both = words[0] | words[1] | words[2] | words[3];
+    // A bit for each key of the group: most groups hold none, and no key costs a branch.
+    for (auto found = static_cast<uint32_t>(both | both >> 32); found != 0; found &= found - 1) {
+      const int j = std::countr_zero(found);
+      *to++ = {key[i + j], first + i + j};
+    }
   }
-  for (; i < count; ++i) check(i);
+  for (; i < count; ++i) {
+    if (key[i] >> shift == digit) *to++ = {key[i], first + i};
+  }
+  return to;
 }
 
 }  // namespace gallop::ops

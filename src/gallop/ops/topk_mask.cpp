@@ -50,12 +50,19 @@ class RowSelection {
   }
 
  private:
-  static constexpr int64_t part = 32768;
+  static constexpr int64_t part = 65536;
   static constexpr int first_shift = 20;
   struct Digit {
     uint32_t digit;
     int64_t wanted;  ///< of the keys that share it
   };
+
+  // Two passes over a piece find it in the first-level cache.
+  template <class Body>
+  static void for_each_piece(int64_t begin, int64_t size, const Body& body) {
+    const Parts pieces{size, 2048};
+    for (int64_t i = 0; i < pieces.count(); ++i) body(begin + pieces.begin(i), pieces.length(i));
+  }
 
   // The digit of the K-th key.
   static Digit find(const int64_t* counts, int64_t K) {
@@ -65,25 +72,29 @@ class RowSelection {
   }
 
   Digit mark_by_first_digit(int64_t K, std::vector<Candidate>& candidates) {
-    std::vector<int64_t> counts(parts_.count() * digits), total(digits);
+    std::vector<std::array<uint32_t, 2 * digits>> counts(parts_.count());
     for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
-      const int64_t begin = parts_.begin(p), count = parts_.length(p);
-      ordered_keys(score_ + begin, count, key_ + begin);
-      count_digits(key_ + begin, count, first_shift, &counts[p * digits]);
+      const int64_t begin = parts_.begin(p);
+      for_each_piece(begin, parts_.length(p), [&](int64_t at, int64_t count) {
+        ordered_keys(score_ + at, count, key_ + at);
+        count_digits(key_ + at, count, first_shift, counts[p].data());
+      });
     });
-    for (int64_t p = 0; p < parts_.count(); ++p) {
-      for (int64_t d = 0; d < digits; ++d) total[d] += counts[p * digits + d];
-    }
+    std::vector<int64_t> total(digits);
+    for (const auto& of_part : counts) add_counts(of_part.data(), total.data());
     const Digit found = find(total.data(), K);
     candidates.resize(total[found.digit]);
     std::vector<int64_t> offsets(parts_.count());
     for (int64_t p = 1; p < parts_.count(); ++p) {
-      offsets[p] = offsets[p - 1] + counts[(p - 1) * digits + found.digit];
+      const auto& before = counts[p - 1];
+      offsets[p] = offsets[p - 1] + before[found.digit] + before[digits + found.digit];
     }
     for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
-      const int64_t begin = parts_.begin(p), count = parts_.length(p);
-      mark_above(key_ + begin, count, first_shift, found.digit, mask_ + begin);
-      collect(key_ + begin, count, first_shift, found.digit, begin, candidates.data() + offsets[p]);
+      Candidate* to = candidates.data() + offsets[p];
+      for_each_piece(parts_.begin(p), parts_.length(p), [&](int64_t at, int64_t count) {
+        mark_above(key_ + at, count, first_shift, found.digit, mask_ + at);
+        to = collect(key_ + at, count, first_shift, found.digit, at, to);
+      });
     });
     return found;
   }
