@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/config/registry.h"
+#include "gallop/models/counts.h"
 #include "gallop/models/model.h"
 #include "gallop/sparse/selection.h"
 #include "gallop/sparse/sparse_loss.h"
@@ -90,6 +91,29 @@ TEST(SparseDit, EveryBlockRoutingTrainsAndKeepsSamplesApart) {
     model.expect_trainable(info->kind == "all" ? "attn" : ".routing.");
     model.expect_samples_apart();
   }
+}
+
+// A block of width 8 has 768 weights, 72 biases and, for four tokens, 2 * 4 * 4 * 8 products of
+// scores and values; a router scores every token.
+TEST(SparseDit, CountsWhatABlockRoutingWorksOn) {
+  const auto counts = [](const std::string& block_routing) {
+    return count(*testing::make<Model>(
+        "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\n" + block_routing,
+        {.channels = 1, .height = 4, .width = 4, .classes = 3}));
+  };
+  const Counts all = counts("");
+  // The second block on two of the four tokens.
+  const Counts mod = counts("block_routing = { kind = \"mod\", share = 0.5, every = 2 }");
+  EXPECT_EQ(mod.multiply_adds, all.multiply_adds - 2 * 768 - 256 * 0.75 + 4 * 8);
+  EXPECT_EQ(mod.active, all.active - 840 * 0.5 + 9);
+  EXPECT_EQ(mod.total, all.total + 9);
+  // Both blocks on two of them.
+  const Counts p_mod = counts("block_routing = { kind = \"p_mod\", share = 0.5 }");
+  EXPECT_EQ(p_mod.multiply_adds, all.multiply_adds - 2 * (2 * 768 + 256 * 0.75 - 4 * 8));
+  // Both blocks three times, on four, two and one token.
+  const Counts mor = counts("block_routing = { kind = \"mor\", recursions = 3 }");
+  EXPECT_EQ(mor.multiply_adds, all.multiply_adds + 2 * (3 * 768 + 256 * 0.3125 + 4 * 24));
+  EXPECT_EQ(mor.active, all.active + 2 * 24) << "the same weights again";
 }
 
 TEST(SparseDit, EveryRouterAndExpertKindTrains) {

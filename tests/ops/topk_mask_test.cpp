@@ -33,6 +33,12 @@ class TopKMask : public ::testing::TestWithParam<TopKFunction> {
   }
 };
 
+TEST(Ranking, IsByValueThenIndexWithNaNLast) {
+  const at::Tensor key = tensor_of({2, kNaN, 0, -0.0F, -kInfinity, 7, 2, kNaN});
+  EXPECT_TRUE(ranking(key.unsqueeze(0))[0].equal(
+      tensor_of({5, 0, 6, 2, 3, 1, 4, 7}).to(at::kLong)));
+}
+
 TEST_P(TopKMask, KeepsTheLargest) {
   expect({1, 5, 3, 4}, 1, {0, 1, 0, 0}, 1);
   expect({1, 5, 3, 4}, 3, {0, 1, 1, 1}, 2);

@@ -1,10 +1,16 @@
 #include "gallop/models/counts.h"
 
+#include <algorithm>
 #include <string>
 
 namespace gallop::models {
 
 namespace {
+
+// What an average token uses of a parameter's elements, however often.
+double active(const nn::Attributes& attributes) {
+  return attributes.active * std::min(attributes.uses, 1.0);
+}
 
 bool in_blocks(const std::string& name) { return name.rfind("blocks.", 0) == 0; }
 
@@ -25,7 +31,7 @@ double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
     if (attributes.auxiliary && !auxiliary) continue;
     const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
     const double share = attributes.routed ? attributes.active * factor : attributes.active;
-    sum += uses * share * static_cast<double>(parameter->numel());
+    sum += uses * attributes.uses * share * static_cast<double>(parameter->numel());
   }
   return sum;
 }
@@ -40,10 +46,10 @@ Counts count(const Model& model) {
     if (attributes.buffer) continue;
     counts.total += numel;
     if (!attributes.frozen) counts.trainable += numel;
-    if (!attributes.auxiliary) counts.active += attributes.active * static_cast<double>(numel);
+    if (!attributes.auxiliary) counts.active += active(attributes) * static_cast<double>(numel);
     if (in_blocks(parameter->name()) && is_weight_matrix(*parameter) && !attributes.auxiliary) {
       counts.paper_total += numel;
-      counts.paper_active += attributes.active * static_cast<double>(numel);
+      counts.paper_active += active(attributes) * static_cast<double>(numel);
     }
   }
   counts.multiply_adds = multiply_adds(model, false);

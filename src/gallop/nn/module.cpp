@@ -100,6 +100,10 @@ std::vector<Module*> Module::modules() const {
   return all;
 }
 
+void Module::scale_uses(double factor) {
+  for (Parameter* parameter : parameters()) parameter->attributes_.uses *= factor;
+}
+
 Parameter* Module::find_parameter(const std::string& name) const {
   for (Parameter* parameter : parameters()) {
     if (parameter->name() == name) return parameter;

@@ -42,6 +42,7 @@ struct Attributes {
   bool per_sample = false;  ///< applied once a sample instead of once a token (adaLN, embedders)
   double active = 1;        ///< share of its elements that an average token uses (k/E for experts)
   bool routed = false;      ///< of experts that tokens choose from: used more if they choose more
+  double uses = 1;  ///< times that an average token goes through it (depth selection, recursion)
 };
 
 /// One named tensor of a model: declared with name, shape and init before anything is allocated, so
@@ -69,6 +70,7 @@ class Parameter {
   bool trainable() const { return !attributes_.frozen && !attributes_.buffer; }
 
  private:
+  friend class Module;
   const Module* owner_;
   std::string name_;
   std::vector<int64_t> shape_;
@@ -100,6 +102,8 @@ class Module {
   std::vector<Parameter*> parameters() const;
   /// All modules below, each before its own.
   std::vector<Module*> modules() const;
+  /// Says that an average token goes through everything below `factor` times as often.
+  void scale_uses(double factor);
   /// Null pointer if there is none of that full name.
   Parameter* find_parameter(const std::string& name) const;
   /// Dotted name inside the root; empty for the root.

@@ -177,14 +177,17 @@ TopK topk_mask_reference(const at::Tensor& key_RN, int64_t K) {
   const at::NoGradGuard no_grad;
   TopK result{at::zeros(key_RN.sizes(), key_RN.options().dtype(at::kBool)), {}};
   if (K == 0) return result;
-  const at::Tensor key = key_RN.nan_to_num(-std::numeric_limits<double>::infinity(),
-                                           std::numeric_limits<double>::infinity(),
-                                           -std::numeric_limits<double>::infinity());
-  const at::Tensor order =
-      std::get<1>(at::sort(key, /*stable=*/true, /*dim=*/1, /*descending=*/true)).narrow(1, 0, K);
+  const at::Tensor order = ranking(key_RN).narrow(1, 0, K);
   result.mask_RN.scatter_(1, order, true);
   result.last_R = order.select(1, K - 1).contiguous();
   return result;
+}
+
+at::Tensor ranking(const at::Tensor& key_RN) {
+  const at::NoGradGuard no_grad;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  return std::get<1>(at::sort(key_RN.nan_to_num(-infinity, infinity, -infinity), /*stable=*/true,
+                              /*dim=*/1, /*descending=*/true));
 }
 
 TopK topk_mask(const at::Tensor& key_RN, int64_t K) {

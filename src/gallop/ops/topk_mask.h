@@ -17,4 +17,7 @@ TopK topk_mask(const at::Tensor& key_RN, int64_t K);
 /// The same by a stable sort, in plain ATen.
 TopK topk_mask_reference(const at::Tensor& key_RN, int64_t K);
 
+/// The indices of each row in that order, int64 [R, N]; no gradient.
+at::Tensor ranking(const at::Tensor& key_RN);
+
 }  // namespace gallop::ops

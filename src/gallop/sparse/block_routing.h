@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
@@ -27,6 +28,8 @@ class BlockRouting : public nn::Module {
   /// x_BLD -> [B, L, D].
   virtual at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                              const nn::ForwardContext& ctx) const = 0;
+  /// Each time that the block is applied: the share of a sample's tokens that it works on.
+  virtual std::vector<double> shares() const { return {1}; }
   /// How many noise levels it wants embedded for training (`time_table_TD`); 0: none.
   virtual int64_t time_table() const { return 0; }
 };

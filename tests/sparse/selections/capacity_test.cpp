@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"
@@ -136,6 +138,14 @@ TEST(Capacity, Top2MatchesTheReference) {
   loss.backward();
   fixture.expect_close(logits.grad(), "grad.gshard_loss.logits");
   fixture.expect_all_checked();
+}
+
+TEST(Capacity, NaNComesLast) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor key_TE = tensor_of({nan, 1, 3, 2, nan, nan}).reshape({2, 3});
+  EXPECT_TRUE(place(key_TE, 2, 9, at::arange(2))
+                  .expert_Tk.equal(tensor_of({2, 1, 0, 1}).to(at::kLong).reshape({2, 2})));
+  EXPECT_TRUE(by_priority(tensor_of({nan, 1, 2})).equal(tensor_of({2, 1, 0}).to(at::kLong)));
 }
 
 TEST(Capacity, DropsNothingAtInferenceUnlessAskedTo) {

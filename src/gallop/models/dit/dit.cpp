@@ -3,6 +3,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/silu.h>
 
+#include <cmath>
+#include <numeric>
 #include <sstream>
 
 #include "gallop/base/error.h"
@@ -63,7 +65,15 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
                                                                       .D = sizes.width,
                                                                       .tokens = sizes.tokens(),
                                                                       .index = index,
-                                                                      .blocks = sizes.depth})) {}
+                                                                      .blocks = sizes.depth})) {
+  attn_->scale_uses(uses());
+  mlp_->scale_uses(uses());
+}
+
+double DitBlock::uses() const {
+  const std::vector<double> shares = routing_->shares();
+  return std::accumulate(shares.begin(), shares.end(), 0.0);
+}
 
 at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                              const blocks::ResidualStream& stream,
@@ -173,8 +183,13 @@ at::Tensor Dit::to_tokens(const at::Tensor& image_BCHW) const {
 }
 
 int64_t Dit::attention_multiply_adds() const {
+  // A token attends to those of its own application of the block.
+  double pairs = 0;
+  for (const auto& block : blocks_) {
+    for (const double share : block->routing().shares()) pairs += share * share;
+  }
   const int64_t L = tokens();
-  return sizes_.depth * 2 * L * L * sizes_.width;
+  return std::llround(pairs * static_cast<double>(2 * L * L * sizes_.width));
 }
 
 int64_t Dit::activation_bytes(int64_t element_size) const {
@@ -185,11 +200,14 @@ int64_t Dit::activation_bytes(int64_t element_size) const {
   for (const nn::Parameter* parameter : parameters()) {
     const std::string name = parameter->name();
     if (name.find("fc1.bias") != std::string::npos) {
-      hidden += parameter->attributes().active * static_cast<double>(parameter->numel());
+      const nn::Attributes& attributes = parameter->attributes();
+      hidden += attributes.active * attributes.uses * static_cast<double>(parameter->numel());
     }
   }
+  double depth = 0;
+  for (const auto& block : blocks_) depth += block->uses();
   const double width = static_cast<double>(sizes_.width);
-  const double per_token = 14 * width * static_cast<double>(sizes_.depth) + 2.5 * hidden;
+  const double per_token = 14 * width * depth + 2.5 * hidden;
   return static_cast<int64_t>(per_token * static_cast<double>(tokens() * element_size));
 }
 

@@ -33,6 +33,8 @@ class DitBlock : public nn::Module {
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
   nn::FeedForward& feed_forward() { return *mlp_; }
   const sparse::BlockRouting& routing() const { return *routing_; }
+  /// Times that an average token goes through its attention and feed-forward layer.
+  double uses() const;
 
  private:
   int64_t index_;

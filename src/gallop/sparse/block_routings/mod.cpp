@@ -25,7 +25,7 @@ struct ModSettings : config::Fields<ModSettings> {
 class Mod : public BlockRouting {
  public:
   Mod(const ModSettings& settings, const Args& args)
-      : BlockRouting(*args.parent, "routing"), share_(settings.share) {
+      : BlockRouting(*args.parent, "routing"), share_(settings.share), tokens_(args.tokens) {
     if (args.index % settings.every == settings.every - 1) router_.emplace(*this, "", args.D, 1);
   }
 
@@ -33,16 +33,22 @@ class Mod : public BlockRouting {
                      const nn::ForwardContext&) const override {
     if (!router_) return body(x_BLD, {}, {});
     const at::Tensor score_BL = scores(x_BLD);
-    const auto L = static_cast<double>(x_BLD.size(1));
-    const at::Tensor positions_BK =
-        best_positions(score_BL, std::max<int64_t>(1, static_cast<int64_t>(share_ * L + 1e-9)));
+    const at::Tensor positions_BK = best_positions(score_BL, kept_of(x_BLD.size(1)));
     const at::Tensor x_BKD = at_positions(x_BLD, positions_BK);
     const at::Tensor change_BKD = body(x_BKD, positions_BK, {}).sub(x_BKD);
     const at::Tensor weight_BK1 = at_positions(score_BL, positions_BK).unsqueeze(-1);
     return put_positions(x_BLD, positions_BK, x_BKD.add(change_BKD.mul(weight_BK1)));
   }
 
+  std::vector<double> shares() const override {
+    if (!router_) return {1};
+    return {static_cast<double>(kept_of(tokens_)) / static_cast<double>(tokens_)};
+  }
+
  private:
+  int64_t kept_of(int64_t L) const {
+    return std::max<int64_t>(1, static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9));
+  }
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {
     const ops::PrecisionGuard exact(ops::Precision::float32);
@@ -50,6 +56,7 @@ class Mod : public BlockRouting {
   }
 
   double share_;
+  int64_t tokens_;
   std::optional<nn::Linear> router_;
 };
 

@@ -36,6 +36,7 @@ class Mor : public BlockRouting {
   Mor(const MorSettings& settings, const Args& args)
       : BlockRouting(*args.parent, "routing"),
         settings_(settings),
+        tokens_(args.tokens),
         losses_(make_losses(settings.losses, {.layers = args.blocks})),
         router_(*this, "weight", {settings.recursions, args.D},
                 nn::Init::xavier_uniform(args.D, settings.recursions)) {}
@@ -46,8 +47,21 @@ class Mor : public BlockRouting {
                                         : token_choice(x_BLD, body, ctx);
   }
 
+  std::vector<double> shares() const override {
+    std::vector<double> shares(N(), 1);
+    if (settings_.choice != "expert") return shares;
+    for (int64_t r = 1; r <= N(); ++r) {
+      shares[r - 1] = static_cast<double>(kept_of(tokens_, r)) / static_cast<double>(tokens_);
+    }
+    return shares;
+  }
+
  private:
   int64_t N() const { return settings_.recursions; }
+  // How many of L tokens recursion r takes.
+  int64_t kept_of(int64_t L, int64_t r) const {
+    return std::max<int64_t>(1, (N() - r + 1) * L / N());
+  }
 
   // Recursion r takes the best (N-r+1)/N of the tokens, out of those that r-1 took: x += alpha
   // sigmoid(u) block(x).
@@ -60,8 +74,7 @@ class Mor : public BlockRouting {
     for (int64_t r = 1; r <= N(); ++r) {
       const at::Tensor score_BL = state_BLD.matmul(router_->select(0, r - 1));
       const at::Tensor candidate_BK = at_positions(score_BL, positions_BK);
-      const int64_t kept = std::max<int64_t>(1, (N() - r + 1) * L / N());
-      positions_BK = at_positions(positions_BK, best_positions(candidate_BK, kept));
+      positions_BK = at_positions(positions_BK, best_positions(candidate_BK, kept_of(L, r)));
       const at::Tensor x_BKD = at_positions(state_BLD, positions_BK);
       const at::Tensor gate_BK =
           at_positions(score_BL, positions_BK).sigmoid().mul(settings_.alpha);
@@ -110,6 +123,7 @@ class Mor : public BlockRouting {
   }
 
   MorSettings settings_;
+  int64_t tokens_;
   std::vector<std::unique_ptr<SparseLoss>> losses_;
   nn::Parameter router_;
 };

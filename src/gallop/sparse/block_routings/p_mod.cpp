@@ -68,6 +68,8 @@ class PMod : public BlockRouting {
                               at_positions(weight_BL, positions_BK)));
   }
 
+  std::vector<double> shares() const override { return {share_}; }
+
  private:
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {

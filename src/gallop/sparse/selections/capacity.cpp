@@ -13,6 +13,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
+#include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/noise.h"
 #include "gallop/sparse/selection.h"
 
@@ -46,7 +47,7 @@ int64_t CapacitySettings::capacity(int64_t T, int64_t E, int64_t k) const {
 }
 
 at::Tensor by_priority(const at::Tensor& priority_T) {
-  return std::get<1>(priority_T.sort(/*stable=*/true, 0, /*descending=*/true));
+  return ops::ranking(priority_T.unsqueeze(0)).squeeze(0);
 }
 
 Placement place(const at::Tensor& key_TE, int64_t k, int64_t capacity, const at::Tensor& order_T) {
@@ -54,8 +55,7 @@ Placement place(const at::Tensor& key_TE, int64_t k, int64_t capacity, const at:
   require(k >= 1 && k <= E, "capacity: ", k, " choices of ", E, " experts");
   require(capacity >= 1, "capacity: an expert that takes ", capacity, " tokens takes none");
   Placement placed;
-  placed.expert_Tk =
-      std::get<1>(key_TE.sort(/*stable=*/true, 1, /*descending=*/true)).narrow(1, 0, k);
+  placed.expert_Tk = ops::ranking(key_TE).narrow(1, 0, k);
   at::Tensor taken_E = at::zeros({E}, placed.expert_Tk.options());
   std::vector<at::Tensor> locations;
   for (int64_t choice = 0; choice < k; ++choice) {

@@ -104,9 +104,7 @@ class DiffMoeSelection : public Selection {
 
   // The count_E[e] largest scores of each expert, equal ones by their number.
   static at::Tensor best_of_batch(const at::Tensor& key_BLE, const at::Tensor& count_E) {
-    const at::Tensor rank_ET = by_expert(key_BLE)
-                                   .argsort(/*stable=*/true, /*dim=*/1, /*descending=*/true)
-                                   .argsort(int64_t{1});
+    const at::Tensor rank_ET = ops::ranking(by_expert(key_BLE)).argsort(int64_t{1});
     return rank_ET.lt(count_E.unsqueeze(1)).t().reshape(key_BLE.sizes());
   }
 
