@@ -5,6 +5,7 @@
 #include <ATen/ops/addcmul.h>
 #include <benchmark/benchmark.h>
 
+#include "gallop/base/allocation.h"
 #include "gallop/ops/adamw.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/packed_weights.h"
@@ -117,6 +118,7 @@ void add(const OperatorCase& c, const std::string& kind, const Op& op, bool back
 }
 
 const bool registered = [] {
+  keep_freed_memory();  // as the program does
   for (const auto& cases : {linear_benchmarks(), activation_benchmarks(), adaln_benchmarks(),
                             attention_benchmarks(), grouped_mlp_benchmarks()}) {
     for (const OperatorCase& c : cases) {

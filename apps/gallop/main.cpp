@@ -1,25 +1,13 @@
-#include <malloc.h>
-
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 
+#include "gallop/base/allocation.h"
 #include "gallop/base/error.h"
 #include "gallop/command.h"
 
-namespace {
-
-// Activations of many megabytes come and go in every step. By default glibc maps and unmaps each of
-// them, and a tenth of a training step goes into page faults.
-void keep_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-}
-
-}  // namespace
-
 int main(int argc, char** argv) {
-  keep_memory();
+  gallop::keep_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write, no end
   CLI::App app{"Gallop trains, samples, evaluates and inspects sparse diffusion transformers"};
   app.set_version_flag("--version", GALLOP_VERSION);

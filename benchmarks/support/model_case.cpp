@@ -1,5 +1,6 @@
 #include "benchmarks/support/model_case.h"
 
+#include "gallop/base/allocation.h"
 #include "gallop/config/parse.h"
 
 namespace gallop::testing {
@@ -39,6 +40,7 @@ std::unique_ptr<models::Model> make_model(const ModelCase& c) {
 
 bool register_for_cases(const std::string& what, const std::vector<std::string>& kinds,
                         RunCase run) {
+  keep_freed_memory();  // as the program does
   for (const ModelCase& c : model_cases()) {
     for (const std::string& kind : kinds) {
       const std::string name = what + "/" + c.name + "/" + kind;

@@ -35,8 +35,8 @@ class TopKMask : public ::testing::TestWithParam<TopKFunction> {
 
 TEST(Ranking, IsByValueThenIndexWithNaNLast) {
   const at::Tensor key = tensor_of({2, kNaN, 0, -0.0F, -kInfinity, 7, 2, kNaN});
-  EXPECT_TRUE(ranking(key.unsqueeze(0))[0].equal(
-      tensor_of({5, 0, 6, 2, 3, 1, 4, 7}).to(at::kLong)));
+  EXPECT_TRUE(
+      ranking(key.unsqueeze(0))[0].equal(tensor_of({5, 0, 6, 2, 3, 1, 4, 7}).to(at::kLong)));
 }
 
 TEST_P(TopKMask, KeepsTheLargest) {

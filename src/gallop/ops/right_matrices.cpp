@@ -32,6 +32,24 @@ void cut(std::span<Panels> panels, std::span<const int64_t> groups, const float*
   });
 }
 
+// Panels whose memory the next RightMatrices of this thread takes over: a step cuts the same sizes
+// again and again.
+std::vector<std::vector<Panels>>& spare() {
+  static thread_local std::vector<std::vector<Panels>> spare;
+  return spare;
+}
+
+std::vector<Panels> take_spare(int64_t groups) {
+  std::vector<Panels> taken;
+  if (!spare().empty()) {
+    taken = std::move(spare().back());
+    spare().pop_back();
+  }
+  taken.resize(groups);
+  for (Panels& panels : taken) panels.reshape(0, 0);
+  return taken;
+}
+
 }  // namespace
 
 std::vector<RowBlock> row_blocks(std::span<const int64_t> offsets) {
@@ -78,10 +96,14 @@ RightMatrices::RightMatrices(const at::Tensor& weight, Side side, std::span<cons
     const int64_t g = blocks[i].group;
     if (g == blocks[i + 1].group && (shared.empty() || shared.back() != g)) shared.push_back(g);
   }
-  own_.resize(weight.dim() == 3 ? weight.size(0) : 1);
+  own_ = take_spare(weight.dim() == 3 ? weight.size(0) : 1);
   for (const int64_t g : shared) own_[g].reshape(K_, N_, bf16);
   cut(own_, shared, weight_, side, K_, N_);
   panels_ = own_;
+}
+
+RightMatrices::~RightMatrices() {
+  if (!own_.empty()) spare().push_back(std::move(own_));
 }
 
 void RightMatrices::multiply(std::span<const float* const> rows, int64_t group, int64_t first,

@@ -34,6 +34,7 @@ class RightMatrices {
   /// ones come from the PackedGuard of this thread if it has them.
   RightMatrices(const at::Tensor& weight, Side side, std::span<const RowBlock> blocks,
                 const Bf16Tile* bf16);
+  ~RightMatrices();
   RightMatrices(const RightMatrices&) = delete;
   RightMatrices& operator=(const RightMatrices&) = delete;
 
