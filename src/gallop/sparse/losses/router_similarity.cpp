@@ -59,7 +59,9 @@ at::Tensor value(const ScopedLossSettings& settings, const RoutingRecord& record
 }
 
 const config::Register<SparseLoss, ScopedLossSettings> registered{
-    "router_similarity", "weighs expert pairs by how often they fire together; balances the load",
+    "router_similarity",
+    "weighs expert pairs by how often they fire together; balances the load (weight 1e-4 in the "
+    "paper's code)",
     "Expert Race, arXiv 2503.16057", [](const ScopedLossSettings& settings, const auto&) {
       return std::make_unique<RecordLoss>(
           "router_similarity", settings.weight,
