@@ -10,11 +10,11 @@
 
 #include "benchmarks/support/model_case.h"
 #include "gallop/models/counts.h"
-#include "gallop/models/int8.h"
 #include "gallop/models/packed_forward.h"
 #include "gallop/ops/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/sparse/routing_record.h"
+#include "gallop/training/int8_check.h"
 #include "tests/ops/operator_case.h"
 
 namespace gallop::testing {
@@ -65,11 +65,7 @@ void evaluate(benchmark::State& state, const ModelCase& c, const std::string& ki
   std::optional<ops::Int8Guard> int8;
   if (kind == "reference") reference.emplace();
   if (kind == "int8") {
-    std::vector<at::Tensor> matrices;
-    for (const nn::Parameter* parameter : models::int8_candidates(evaluation.model())) {
-      matrices.push_back(**parameter);
-    }
-    int8.emplace(weights.emplace(matrices));
+    int8.emplace(weights.emplace(training::make_int8_weights(evaluation.model())));
   }
   evaluation.run();
   for (auto _ : state) benchmark::DoNotOptimize(evaluation.run());

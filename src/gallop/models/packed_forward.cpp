@@ -7,11 +7,7 @@ namespace {
 std::vector<at::Tensor> matrices_of(const Model& model) {
   std::vector<at::Tensor> matrices;
   for (const nn::Parameter* parameter : model.parameters()) {
-    const at::Tensor& value = **parameter;
-    if ((value.dim() == 2 || value.dim() == 3) && value.is_cpu() && value.is_contiguous() &&
-        value.scalar_type() == at::kFloat) {
-      matrices.push_back(value);
-    }
+    if (ops::may_have_form(**parameter)) matrices.push_back(**parameter);
   }
   return matrices;
 }

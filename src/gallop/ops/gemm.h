@@ -17,6 +17,9 @@ namespace gallop::ops {
 std::vector<const float*> row_pointers(const float* matrix, int64_t width, int64_t begin,
                                        int64_t count, const int64_t* index = nullptr);
 
+/// The width of a panel: of the tile of this processor, or of one of bf16.
+int64_t panel_columns(const Bf16Tile* bf16);
+
 /// The right-hand matrix [K, N] of a product in the order that the register tile reads: panels of a
 /// few columns, the last one padded with zeros; in float32, or in bf16 for a tile of it.
 class Panels {

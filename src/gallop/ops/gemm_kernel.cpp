@@ -45,11 +45,15 @@ std::vector<const float*> row_pointers(const float* matrix, int64_t width, int64
   return rows;
 }
 
+int64_t panel_columns(const Bf16Tile* bf16) {
+  return bf16 == nullptr ? tile().columns : bf16->columns;
+}
+
 void Panels::reshape(int64_t K, int64_t N, const Bf16Tile* bf16) {
   K_ = K;
   N_ = N;
   bf16_ = bf16;
-  columns_ = bf16 == nullptr ? tile().columns : bf16->columns;
+  columns_ = panel_columns(bf16);
   count_ = (N + columns_ - 1) / columns_;
   if (bf16 == nullptr) {
     data_ = buffer_.at_least(count_ * K * columns_);

@@ -85,7 +85,7 @@ RightMatrices::RightMatrices(const at::Tensor& weight, Side side, std::span<cons
       side_(side),
       K_(weight.size(side == Side::transposed ? -1 : -2)),
       N_(weight.size(side == Side::transposed ? -2 : -1)),
-      columns_(bf16 == nullptr ? tile().columns : bf16->columns),
+      columns_(panel_columns(bf16)),
       bf16_(bf16) {
   if (side == Side::transposed && PackedGuard::active() != nullptr) {
     panels_ = PackedGuard::active()->panels_of(weight, bf16);

@@ -16,6 +16,12 @@
 
 namespace gallop::ops {
 
+/// Whether a weight [N, K] or [E, N, K] may have another form: contiguous, float32 on the CPU.
+inline bool may_have_form(const at::Tensor& weight) {
+  return (weight.dim() == 2 || weight.dim() == 3) && weight.is_cpu() &&
+         weight.scalar_type() == at::kFloat && weight.is_contiguous();
+}
+
 /// Matrices at inference, and beside each the form of it that a product reads, found by its
 /// address: one for [N, K], E for a group [E, N, K]. A form is made when it is wanted first. Any
 /// thread may read.
@@ -24,12 +30,11 @@ class WeightForms {
  public:
   using Make = std::function<std::vector<Form>(const at::Tensor& weight)>;
 
-  /// Weights [N, K] or [E, N, K]: contiguous, float32 on the CPU (else Error). They must not change
-  /// afterwards: an operator that finds one changed in place throws Error.
+  /// Throws Error for a weight that may have no other form. They must not change afterwards: an
+  /// operator that finds one changed in place throws Error.
   WeightForms(const std::vector<at::Tensor>& weights, Make make) : make_(std::move(make)) {
     for (const at::Tensor& weight : weights) {
-      require((weight.dim() == 2 || weight.dim() == 3) && weight.is_cpu() &&
-                  weight.scalar_type() == at::kFloat && weight.is_contiguous(),
+      require(may_have_form(weight),
               "forms of weights are made of contiguous float32 matrices on the CPU, not of ",
               weight.toString(), " ", weight.sizes(), " on ", weight.device());
       entries_.push_back(std::make_unique<Entry>(weight));
@@ -55,18 +60,20 @@ class WeightForms {
   /// The forms of each weight: one for [N, K], which may be a part of a group. Empty unless all are
   /// here.
   std::vector<std::span<const Form>> find(at::TensorList weights) const {
+    std::vector<const Place*> places;
     for (const at::Tensor& weight : weights) {
-      if (place_of(weight) == nullptr) return {};
+      places.push_back(place_of(weight));
+      if (places.back() == nullptr) return {};
     }
     std::vector<std::span<const Form>> found;
-    for (const at::Tensor& weight : weights) {
-      const auto [entry, index] = *place_of(weight);
+    for (size_t i = 0; i < places.size(); ++i) {
+      const auto [entry, index] = *places[i];
       require(entry->weight._version() == entry->version, "a weight ", entry->weight.sizes(),
               " was changed after its form for inference was made; make the forms again");
       make(*entry);
       entry->used = true;
       found.push_back(
-          std::span(entry->forms).subspan(index, weight.dim() == 3 ? entry->forms.size() : 1));
+          std::span(entry->forms).subspan(index, weights[i].dim() == 3 ? entry->forms.size() : 1));
     }
     return found;
   }
