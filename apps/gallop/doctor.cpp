@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/thread_pool.h"
 #include "gallop/command.h"
 #include "gallop/ops/precision.h"
 
@@ -130,9 +131,11 @@ void report_cpu(Report& report) {
   CPU_ZERO(&allowed);
   const int cores = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
   const char* variable = std::getenv("OMP_NUM_THREADS");
-  report.fact("threads", at::get_num_threads(), " (OpenMP) on ", cores, " logical CPUs",
+  const int threads = ThreadPool::default_threads();
+  report.fact("threads", threads, " on ", cores, " logical CPUs",
               variable ? std::string(", OMP_NUM_THREADS=") + variable : std::string());
-  if (cores > 0 && at::get_num_threads() > cores) {
+  at::set_num_threads(threads);  // of libtorch, for the product below
+  if (cores > 0 && threads > cores) {
     report.note("more threads than CPUs: set OMP_NUM_THREADS=", cores);
   }
 }

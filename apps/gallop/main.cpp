@@ -1,3 +1,5 @@
+#include <ATen/Parallel.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -8,6 +10,7 @@
 
 int main(int argc, char** argv) {
   gallop::keep_freed_memory();
+  at::set_num_threads(1);         // our kernels share their work among threads of their own
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write, no end
   CLI::App app{"Gallop trains, samples, evaluates and inspects sparse diffusion transformers"};
   app.set_version_flag("--version", GALLOP_VERSION);

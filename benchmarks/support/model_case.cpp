@@ -1,6 +1,9 @@
 #include "benchmarks/support/model_case.h"
 
+#include <ATen/Parallel.h>
+
 #include "gallop/base/allocation.h"
+#include "gallop/base/thread_pool.h"
 #include "gallop/config/parse.h"
 
 namespace gallop::testing {
@@ -44,7 +47,13 @@ bool register_for_cases(const std::string& what, const std::vector<std::string>&
   for (const ModelCase& c : model_cases()) {
     for (const std::string& kind : kinds) {
       const std::string name = what + "/" + c.name + "/" + kind;
-      benchmark::RegisterBenchmark(name.c_str(), run, c, kind)
+      benchmark::RegisterBenchmark(
+          name.c_str(),
+          [run, &c, kind](benchmark::State& state) {
+            // In the program, libtorch's own threads would be in the way.
+            at::set_num_threads(kind == "reference" ? ThreadPool::shared().threads() : 1);
+            run(state, c, kind);
+          })
           ->Unit(benchmark::kMillisecond)
           ->MeasureProcessCPUTime()
           ->UseRealTime();

@@ -1,6 +1,5 @@
 #include "gallop/ops/adamw.h"
 
-#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +7,7 @@
 
 #include "tests/ops/operator_case.h"
 #include "tests/support/errors.h"
+#include "tests/support/threads.h"
 
 namespace gallop::ops {
 namespace {
@@ -58,14 +58,13 @@ TEST(AdamWStep, TheKernelIsTheReferenceOfDoublePrecision) {
 }
 
 TEST(AdamWStep, GivesTheSameBitsForAllThreads) {
-  const int before = at::get_num_threads();
+  const testing::Threads restored(1);
   std::vector<std::vector<AdamWTensors>> results;
   for (const int threads : {1, 3}) {
-    at::set_num_threads(threads);
+    testing::Threads::set(threads);
     results.push_back(tensors(at::kFloat, true));
     adamw_step(results.back(), kStep);
   }
-  at::set_num_threads(before);
   for (size_t i = 0; i < results[0].size(); ++i) {
     EXPECT_TRUE(results[0][i].value.equal(results[1][i].value));
     EXPECT_TRUE(results[0][i].average.equal(results[1][i].average));

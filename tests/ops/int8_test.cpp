@@ -1,4 +1,3 @@
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
@@ -14,6 +13,7 @@
 #include "gallop/ops/linear.h"
 #include "tests/ops/operator_case.h"
 #include "tests/support/fixture.h"
+#include "tests/support/threads.h"
 
 namespace gallop::ops {
 // Found by Google Test, which would print bytes otherwise.
@@ -25,15 +25,6 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
-
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 // Whole numbers -127..127, at least one of each row at the limit: their scale is 1.
 at::Tensor whole_numbers(const std::string& name, int64_t rows, int64_t width) {

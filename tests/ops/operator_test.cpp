@@ -1,12 +1,12 @@
 #include "tests/ops/operator_test.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 
 #include <cctype>
 
 #include "tests/support/fixture.h"
+#include "tests/support/threads.h"
 
 namespace gallop::testing {
 
@@ -35,15 +35,6 @@ void expect_close_to_reference(const at::Tensor& got, const at::Tensor& want, do
 std::string label(const OperatorCase& c, size_t i) {
   return i == 0 ? c.name : c.name + ", gradient " + std::to_string(i - 1);
 }
-
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 }  // namespace
 
@@ -94,7 +85,7 @@ void expect_same_bits_for_all_threads(const OperatorCase& c) {
   const Threads restored(1);
   const Tensors one = forward_backward(c.op, leaves(c.inputs, at::kFloat));
   for (const int threads : {2, 3}) {
-    at::set_num_threads(threads);
+    Threads::set(threads);
     const Tensors several = forward_backward(c.op, leaves(c.inputs, at::kFloat));
     for (size_t i = 0; i < one.size(); ++i) {
       EXPECT_TRUE(at::equal(one[i], several[i])) << label(c, i) << ", " << threads << " threads";

@@ -1,6 +1,5 @@
 #include "gallop/ops/topk_mask.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
@@ -9,6 +8,7 @@
 
 #include "gallop/base/error.h"
 #include "tests/support/tensors.h"
+#include "tests/support/threads.h"
 
 namespace gallop::ops {
 namespace {
@@ -108,12 +108,10 @@ TEST(TopKMask, BothFormsAgreeOnLongRows) {
 
 TEST(TopKMask, DoesNotDependOnTheNumberOfThreads) {
   const at::Tensor key = random_normal({1, 200000}, "threads").mul(8).round();
-  const int before = at::get_num_threads();
-  at::set_num_threads(1);
+  const testing::Threads restored(1);
   const TopK one = topk_mask(key, 50000);
-  at::set_num_threads(3);
+  testing::Threads::set(3);
   const TopK three = topk_mask(key, 50000);
-  at::set_num_threads(before);
   EXPECT_TRUE(one.mask_RN.equal(three.mask_RN));
   EXPECT_TRUE(one.last_R.equal(three.last_R));
 }

@@ -1,6 +1,5 @@
 // What every registered gate with every registered selection must keep to, in a whole layer. A new
 // kind is found in the registry and needs no line here.
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones.h>
@@ -18,6 +17,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
+#include "tests/support/threads.h"
 #include "tests/support/weights.h"
 
 namespace gallop::sparse {
@@ -128,11 +128,11 @@ TEST(Conformance, AForwardChangesNothing) {
 }
 
 TEST(Conformance, TheSameBitsWhateverTheThreads) {
-  const int before = at::get_num_threads();
+  const testing::Threads restored(1);
   for_every_kind([](const std::string& gate, const std::string& selection) {
     std::vector<at::Tensor> results;
     for (const int threads : {1, 2, 3}) {
-      at::set_num_threads(threads);
+      testing::Threads::set(threads);
       Layer layer(gate, selection);
       const at::Tensor x = tokens("x").set_requires_grad(true);
       const at::Tensor y = layer.forward(x, /*training=*/true);
@@ -143,7 +143,6 @@ TEST(Conformance, TheSameBitsWhateverTheThreads) {
       EXPECT_TRUE(results[i].equal(results[i % 3])) << i;
     }
   });
-  at::set_num_threads(before);
 }
 
 // Central differences along random directions of the tokens and of the router at once; the kept

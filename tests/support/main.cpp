@@ -1,5 +1,5 @@
-// The main of every test program. Many tests share a process (tests/CMakeLists.txt), so a test that crashes or hangs is
-// named here: nobody else could tell.
+// The main of every test program. Many tests share a process (tests/CMakeLists.txt), so a test that
+// crashes or hangs is named here: nobody else could tell.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -41,8 +41,10 @@ class NameTheTest : public testing::EmptyTestEventListener {
 int main(int count, char** arguments) {
   testing::InitGoogleMock(&count, arguments);
   std::signal(SIGALRM, on_signal);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they say more of a crash themselves
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) std::signal(signal, on_signal);
+#if !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // they say more of a crash themselves
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT})
+    std::signal(signal, on_signal);
 #endif
   testing::UnitTest::GetInstance()->listeners().Append(new NameTheTest);
   return RUN_ALL_TESTS();

@@ -1,6 +1,5 @@
 #include "gallop/ops/precision.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +11,7 @@
 #include "gallop/training/trainer.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/threads.h"
 #include "tests/support/tiny_run.h"
 
 namespace gallop::training {
@@ -35,8 +35,6 @@ std::vector<std::string> small(const std::string& precision, int threads = 1) {
 
 class Bf16Training : public ::testing::Test {
  protected:
-  ~Bf16Training() override { at::set_num_threads(threads_); }
-
   std::filesystem::path run(const std::string& name, const std::vector<std::string>& overrides,
                             int64_t until = 30) const {
     Trainer(recipe_in(folder_ / name, overrides)).run(until);
@@ -47,7 +45,7 @@ class Bf16Training : public ::testing::Test {
   TemporaryDirectory folder_;
 
  private:
-  int threads_ = at::get_num_threads();
+  const testing::Threads threads_{1};  // restored in the end
 };
 
 TEST_F(Bf16Training, LosesAboutWhatFloat32Does) {

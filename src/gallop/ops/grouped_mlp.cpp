@@ -57,7 +57,7 @@ struct Routes {
 
   // y[t] = sum of weight * pair_y over the pairs of t, in their order; weights may be null.
   void combine(const float* pair_y, const float* weights, int64_t D, float* y) const {
-    at::parallel_for(0, T(), 64, [&](int64_t begin, int64_t end) {
+    for_each_part(T(), 64, D, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         weighted_sum(pair_y, D, pairs.data() + first[t], first[t + 1] - first[t], weights,
                      y + t * D);

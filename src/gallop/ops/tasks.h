@@ -1,15 +1,14 @@
 #pragma once
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
-#include <atomic>
+#include <cstdint>
 #include <limits>
+
+#include "gallop/base/thread_pool.h"
 
 namespace gallop::ops {
 
-/// Fewer operations than this take one thread less time than waking another, and far less where
-/// other programs use the cores, too.
+/// Fewer operations than this take one thread less time than waking another.
 constexpr int64_t least_shared_work = 1 << 17;
 constexpr int64_t work_of_a_number = 8;
 
@@ -23,10 +22,7 @@ void for_each_task(int64_t count, int64_t work, const Body& body) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
-    for (int64_t i = next++; i < count; i = next++) body(i);
-  });
+  ThreadPool::shared().run(count, body);
 }
 template <class Body>
 void for_each_task(int64_t count, const Body& body) {
@@ -40,5 +36,16 @@ struct Parts {
   int64_t begin(int64_t i) const { return i * part; }
   int64_t length(int64_t i) const { return std::min(part, size - i * part); }
 };
+
+/// Calls body(begin, end) for the parts of 0 <= i < count, `part` long, with `work_of_a_number` and
+/// `width` numbers an i.
+template <class Body>
+void for_each_part(int64_t count, int64_t part, int64_t width, const Body& body) {
+  const Parts parts{count, part};
+  for_each_task(parts.count(), count * width * work_of_a_number, [&](int64_t i) {
+    const int64_t begin = parts.begin(i);
+    body(begin, begin + parts.length(i));
+  });
+}
 
 }  // namespace gallop::ops

@@ -1,6 +1,5 @@
 #include "gallop/ops/topk_mask.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sort.h>
@@ -161,7 +160,7 @@ TopK on_cpu(const at::Tensor& key_RN, int64_t K) {
       return result;
     }
   }
-  at::parallel_for(0, R, std::max<int64_t>(1, 32768 / N), [&](int64_t begin, int64_t end) {
+  for_each_part(R, std::max<int64_t>(1, 32768 / N), N, [&](int64_t begin, int64_t end) {
     std::vector<Entry<Scalar>> scratch;
     for (int64_t r = begin; r < end; ++r) {
       last[r] = select_row(key + r * N, N, K, scratch, mask + r * N);

@@ -3,12 +3,8 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdlib>
-
-#include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
+#include "gallop/base/thread_pool.h"
 
 namespace gallop::training {
 
@@ -40,14 +36,10 @@ ops::Precision precision_of(const Recipe& recipe) {
 }
 
 int64_t use_threads(const Recipe& recipe) {
-  int64_t threads = recipe.threads;
-  // OMP_NUM_THREADS, which libtorch has read already, stands where the recipe says nothing.
-  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) return at::get_num_threads();
-  if (threads == 0) {
-    const CpuInfo cpu = cpu_info();
-    threads = std::max<int64_t>(1, std::min<int64_t>(cpu.cores, std::llround(cpu.quota)));
-  }
-  at::set_num_threads(static_cast<int>(threads));
+  const int threads =
+      recipe.threads == 0 ? ThreadPool::default_threads() : static_cast<int>(recipe.threads);
+  ThreadPool::shared().set_threads(threads);
+  at::set_num_threads(1);  // a team of OpenMP beside ours would spin for the cores that ours use
   return threads;
 }
 

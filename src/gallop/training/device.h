@@ -14,8 +14,8 @@ nn::Placement placement_of(const Recipe& recipe);
 /// run: on a GPU, or on a CPU without the instruction.
 ops::Precision precision_of(const Recipe& recipe);
 
-/// Sets the threads that libtorch and our kernels use: the recipe's number, or as many as this
-/// process may use (its cores and a container's quota). Returns the number.
+/// Sets the threads of our kernels: the recipe's number, or as many as this process may use
+/// (ThreadPool::default_threads). libtorch's own operators get one. Returns the number.
 int64_t use_threads(const Recipe& recipe);
 
 }  // namespace gallop::training

@@ -101,7 +101,10 @@ void Recipe::fields(config::Visitor& v) {
   v.field("name", name, "name of the run; empty: the recipe file's");
   v.field("seed", seed, "key of all randomness", at_least(0));
   v.field("out", out, "run directory; empty: runs/<name>");
-  v.field("threads", threads, "CPU threads; 0: one a core", between(0, 4096));
+  v.field("threads", threads,
+          "CPU threads of our kernels; 0: OMP_NUM_THREADS, or one for each core and a container's "
+          "quota",
+          between(0, 4096));
   v.field("device", device, "where tensors live: auto takes a GPU where libtorch sees one",
           {"auto", "cpu", "gpu"});
   v.field("memory_limit", memory_limit, "refuse to start above this share of the available memory",
