@@ -27,11 +27,25 @@ TEST(Adaln, TakesAnyLayout) {
   EXPECT_TRUE(ops::adaln_gate(m, x).equal(ops::adaln_gate(m.contiguous(), x.contiguous())));
 }
 
+// Each of the two results may be the only one that is used.
+TEST(Adaln, WhatIsKeptMayBeUsedAlone) {
+  const at::Tensor x = random("x", {2, 3, 8}).set_requires_grad(true), m = random("m", {2, 8});
+  ops::adaln_modulate_and_keep(x, m, m).x_BLD.sum().backward();
+  EXPECT_TRUE(x.grad().eq(1).all().item<bool>());
+  const at::Tensor other = x.detach().clone().set_requires_grad(true);
+  ops::adaln_modulate_and_keep(other, m, m).modulated_BLD.square().sum().backward();
+  const at::Tensor plain = x.detach().clone().set_requires_grad(true);
+  ops::adaln_modulate(plain, m, m).square().sum().backward();
+  EXPECT_TRUE(other.grad().equal(plain.grad()));
+}
+
 TEST(Adaln, NamesSizesThatDoNotFit) {
   const at::Tensor x = random("x", {2, 3, 4}), m = random("m", {2, 4}), bad = random("m", {3, 4});
   EXPECT_THROW(ops::adaln_modulate(x, bad, m), Error);
   EXPECT_THROW(ops::adaln_modulate(x, m, bad), Error);
   EXPECT_THROW(ops::adaln_gate(bad, x), Error);
+  EXPECT_THROW(ops::adaln_add(x, bad, x), Error);
+  EXPECT_THROW(ops::adaln_add(random("z", {2, 2, 4}), m, x), Error);
 }
 
 }  // namespace

@@ -71,7 +71,24 @@ std::vector<OperatorCase> adaln_pair(int64_t B, int64_t L, int64_t D) {
   gate.reference = [part](const Tensors& in) {
     return ops::adaln_gate_reference(part(in, 2), in[0]);
   };
-  return {modulate, gate};
+  // The branch of a block: x is read twice.
+  OperatorCase keep = modulate, add = modulate;
+  keep.name = text("adaln_modulate_and_keep ", B, "x", L, "x", D);
+  keep.op = [part](const Tensors& in) {
+    const auto both = ops::adaln_modulate_and_keep(in[0], part(in, 0), part(in, 1));
+    return both.modulated_BLD.mul(both.x_BLD);
+  };
+  keep.reference = [part](const Tensors& in) {
+    return ops::adaln_modulate_reference(in[0], part(in, 0), part(in, 1)).mul(in[0]);
+  };
+  add.name = text("adaln_add ", B, "x", L, "x", D);
+  add.inputs.push_back(random("y", {B, L, D}));
+  add.op = [part](const Tensors& in) { return ops::adaln_add(in[0], part(in, 2), in[2]); };
+  add.reference = [part](const Tensors& in) {
+    return ops::adaln_add_reference(in[0], part(in, 2), in[2]);
+  };
+  add.bytes = 12.0 * static_cast<double>(B * L * D);
+  return {modulate, gate, keep, add};
 }
 
 OperatorCase attention_case(int64_t B, int64_t L, int64_t heads, int64_t d) {

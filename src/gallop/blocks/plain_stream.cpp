@@ -13,6 +13,11 @@ class PlainStream : public ResidualStream {
   at::Tensor write(const at::Tensor& state, int64_t, const at::Tensor& branch_BLD) const override {
     return state.add(branch_BLD);
   }
+  at::Tensor write_gated(const at::Tensor& state, int64_t, const at::Tensor& gate_BD,
+                         const at::Tensor& y_BLD) const override {
+    return ops::adaln_add(state, gate_BD, y_BLD);
+  }
+  bool reads_whole_state() const override { return true; }
   at::Tensor leave(const at::Tensor& state) const override { return state; }
 };
 

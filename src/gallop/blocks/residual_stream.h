@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "gallop/nn/module.h"
+#include "gallop/ops/adaln.h"
 
 namespace gallop::blocks {
 
@@ -22,6 +23,13 @@ class ResidualStream : public nn::Module {
   /// The state after sublayer i gave `branch_BLD`.
   virtual at::Tensor write(const at::Tensor& state, int64_t i,
                            const at::Tensor& branch_BLD) const = 0;
+  /// The same for a branch gate * y, gate [B, D]: adaLN-Zero.
+  virtual at::Tensor write_gated(const at::Tensor& state, int64_t i, const at::Tensor& gate_BD,
+                                 const at::Tensor& y_BLD) const {
+    return write(state, i, ops::adaln_gate(gate_BD, y_BLD));
+  }
+  /// Whether the state is nothing else than what a sublayer sees.
+  virtual bool reads_whole_state() const { return false; }
   virtual at::Tensor leave(const at::Tensor& state) const = 0;
 };
 

@@ -1,6 +1,5 @@
 #include "gallop/ops/adaln.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -49,7 +48,7 @@ at::Tensor modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD, const a
   const at::Tensor x = x_BLD.contiguous(), y = at::empty_like(x);
   const float* from = x.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
-  at::parallel_for(0, B * L, rows_of_a_task, [&](int64_t begin, int64_t end) {
+  for_each_part(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       normalize_modulate(from + r * D, shift[r / L], scale[r / L], D, eps, to + r * D);
     }
@@ -57,36 +56,76 @@ at::Tensor modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD, const a
   return y;
 }
 
-// One task a sample: its sums over the tokens go from the first to the last.
-Tensors modulate_backward(const at::Tensor& dy_BLD, const Tensors& in,
-                          const std::vector<bool>& needed, float eps) {
+// One task a sample: its sums over the tokens go from the first to the last. grads: of y, and of x
+// where it was kept.
+Tensors modulate_backward(const Tensors& grads, const Tensors& in, const std::vector<bool>& needed,
+                          float eps) {
+  if (!grads[0].defined()) return {grads[1], {}, {}};  // only what was kept has been used
   const int64_t B = in[0].size(0), L = in[0].size(1), D = in[0].size(2);
   const SampleRows scale(in[2]);
-  const at::Tensor x = in[0].contiguous(), dy = dy_BLD.contiguous();
+  const bool kept = grads.size() > 1 && grads[1].defined();
+  const at::Tensor x = in[0].contiguous(), dy = grads[0].contiguous(),
+                   more = kept ? grads[1].contiguous() : at::Tensor();
   const at::Tensor dx = at::empty_like(x), dshift = at::empty({B, D}, x.options()),
                    dscale = at::empty({B, D}, x.options());
   for_each_task(B, B * L * D * work_of_a_number, [&](int64_t b) {
     normalize_modulate_backward(
-        x.const_data_ptr<float>() + b * L * D, scale[b], dy.const_data_ptr<float>() + b * L * D, L,
-        D, eps, dx.mutable_data_ptr<float>() + b * L * D, dshift.mutable_data_ptr<float>() + b * D,
+        x.const_data_ptr<float>() + b * L * D, scale[b], dy.const_data_ptr<float>() + b * L * D,
+        kept ? more.const_data_ptr<float>() + b * L * D : nullptr, L, D, eps,
+        dx.mutable_data_ptr<float>() + b * L * D, dshift.mutable_data_ptr<float>() + b * D,
         dscale.mutable_data_ptr<float>() + b * D);
   });
   return {needed[0] ? dx : at::Tensor(), needed[1] ? dshift : at::Tensor(),
           needed[2] ? dscale : at::Tensor()};
 }
 
-at::Tensor gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
+// gate * y, and x more than that if it is defined.
+at::Tensor gate(const at::Tensor& x_BLD, const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
   const int64_t B = y_BLD.size(0), L = y_BLD.size(1), D = y_BLD.size(2);
   const SampleRows gates(gate_BD);
-  const at::Tensor y = y_BLD.contiguous(), out = at::empty_like(y);
-  const float* from = y.const_data_ptr<float>();
+  const at::Tensor y = y_BLD.contiguous(), out = at::empty_like(y),
+                   x = x_BLD.defined() ? x_BLD.contiguous() : x_BLD;
+  const float *from = y.const_data_ptr<float>(),
+              *base = x.defined() ? x.const_data_ptr<float>() : nullptr;
   float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, B * L, rows_of_a_task, [&](int64_t begin, int64_t end) {
+  for_each_part(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      multiply_elements(gates[r / L], from + r * D, D, to + r * D);
+      if (base == nullptr) {
+        multiply_elements(gates[r / L], from + r * D, D, to + r * D);
+      } else {
+        add_multiplied(base + r * D, gates[r / L], from + r * D, D, to + r * D);
+      }
     }
   });
   return out;
+}
+
+ModulatedAndKept run_modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
+                              const at::Tensor& scale_BD, double eps, bool keep) {
+  check("adaln_modulate", x_BLD, shift_BD);
+  check("adaln_modulate", x_BLD, scale_BD);
+  const Tensors inputs{x_BLD, shift_BD, scale_BD};
+  if (!has_kernel(inputs)) {
+    return {adaln_modulate_reference(x_BLD, shift_BD, scale_BD, eps), x_BLD};
+  }
+  keep = keep && wants_graph(inputs);
+  Tensors outputs;
+  {
+    const at::NoGradGuard no_grad;
+    outputs.push_back(modulate(x_BLD, shift_BD, scale_BD, static_cast<float>(eps)));
+    if (keep) outputs.push_back(x_BLD.detach());
+  }
+  set_derivative(outputs, inputs,
+                 {"AdalnModulate",
+                  [eps](const Tensors& grads, const Tensors& in, const std::vector<bool>& needed) {
+                    return modulate_backward(grads, in, needed, static_cast<float>(eps));
+                  },
+                  [eps, keep](const Tensors& in) {
+                    Tensors again{adaln_modulate_reference(in[0], in[1], in[2], eps)};
+                    if (keep) again.push_back(in[0].view(in[0].sizes()));
+                    return again;
+                  }});
+  return {outputs[0], keep ? outputs[1] : x_BLD};
 }
 
 Tensors gate_backward(const at::Tensor& dout_BLD, const Tensors& in,
@@ -115,27 +154,19 @@ at::Tensor adaln_gate_reference(const at::Tensor& gate_BD, const at::Tensor& y_B
   return gate_BD.unsqueeze(1).mul(y_BLD);
 }
 
+at::Tensor adaln_add_reference(const at::Tensor& x_BLD, const at::Tensor& gate_BD,
+                               const at::Tensor& y_BLD) {
+  return x_BLD.add(adaln_gate_reference(gate_BD, y_BLD));
+}
+
 at::Tensor adaln_modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
                           const at::Tensor& scale_BD, double eps) {
-  check("adaln_modulate", x_BLD, shift_BD);
-  check("adaln_modulate", x_BLD, scale_BD);
-  if (!has_kernel({x_BLD, shift_BD, scale_BD})) {
-    return adaln_modulate_reference(x_BLD, shift_BD, scale_BD, eps);
-  }
-  at::Tensor y;
-  {
-    const at::NoGradGuard no_grad;
-    y = modulate(x_BLD, shift_BD, scale_BD, static_cast<float>(eps));
-  }
-  set_derivative({y}, {x_BLD, shift_BD, scale_BD},
-                 {"AdalnModulate",
-                  [eps](const Tensors& grads, const Tensors& in, const std::vector<bool>& needed) {
-                    return modulate_backward(grads[0], in, needed, static_cast<float>(eps));
-                  },
-                  [eps](const Tensors& in) {
-                    return Tensors{adaln_modulate_reference(in[0], in[1], in[2], eps)};
-                  }});
-  return y;
+  return run_modulate(x_BLD, shift_BD, scale_BD, eps, /*keep=*/false).modulated_BLD;
+}
+
+ModulatedAndKept adaln_modulate_and_keep(const at::Tensor& x_BLD, const at::Tensor& shift_BD,
+                                         const at::Tensor& scale_BD, double eps) {
+  return run_modulate(x_BLD, shift_BD, scale_BD, eps, /*keep=*/true);
 }
 
 at::Tensor adaln_gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
@@ -144,7 +175,7 @@ at::Tensor adaln_gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
   at::Tensor out;
   {
     const at::NoGradGuard no_grad;
-    out = gate(gate_BD, y_BLD);
+    out = gate({}, gate_BD, y_BLD);
   }
   set_derivative({out}, {gate_BD, y_BLD},
                  {"AdalnGate",
@@ -152,6 +183,27 @@ at::Tensor adaln_gate(const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
                     return gate_backward(grads[0], in, needed);
                   },
                   [](const Tensors& in) { return Tensors{adaln_gate_reference(in[0], in[1])}; }});
+  return out;
+}
+
+at::Tensor adaln_add(const at::Tensor& x_BLD, const at::Tensor& gate_BD, const at::Tensor& y_BLD) {
+  check("adaln_add", y_BLD, gate_BD);
+  require(x_BLD.sizes() == y_BLD.sizes(), "adaln_add: ", x_BLD.sizes(), " and ", y_BLD.sizes(),
+          " cannot be added");
+  if (!has_kernel({x_BLD, gate_BD, y_BLD})) return adaln_add_reference(x_BLD, gate_BD, y_BLD);
+  at::Tensor out;
+  {
+    const at::NoGradGuard no_grad;
+    out = gate(x_BLD, gate_BD, y_BLD);
+  }
+  set_derivative(
+      {out}, {x_BLD, gate_BD, y_BLD},
+      {"AdalnAdd",
+       [](const Tensors& grads, const Tensors& in, const std::vector<bool>& needed) {
+         const Tensors both = gate_backward(grads[0], {in[1], in[2]}, {needed[1], needed[2]});
+         return Tensors{needed[0] ? grads[0] : at::Tensor(), both[0], both[1]};
+       },
+       [](const Tensors& in) { return Tensors{adaln_add_reference(in[0], in[1], in[2])}; }});
   return out;
 }
 

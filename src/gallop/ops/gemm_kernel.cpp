@@ -11,11 +11,16 @@ namespace gallop::ops {
 
 namespace {
 
+constexpr int64_t rows_ahead = 3, floats_of_a_line = 16;
+
 // Cuts `count` rows of `size` floats into strips: strip by strip, in each row by row.
 void cut_strips(const float* const* rows, int64_t count, int64_t size, int64_t width,
                 float* strips) {
   with_width(width, [=](auto width) {
     for (int64_t r = 0; r < count; ++r) {
+      // Rows may lie anywhere: the processor cannot guess the next ones.
+      const float* soon = rows[std::min(r + rows_ahead, count - 1)];
+      for (int64_t i = 0; i < size; i += floats_of_a_line) __builtin_prefetch(soon + i);
       cut_row<width.value>(rows[r], size, strips + r * width.value, count * width.value);
     }
   });

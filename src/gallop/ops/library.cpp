@@ -45,6 +45,7 @@ TORCH_LIBRARY(gallop, library) {
   library.def("adaln_modulate(Tensor x, Tensor shift, Tensor scale, float eps=1e-6) -> Tensor",
               adaln_modulate);
   library.def("adaln_gate(Tensor gate, Tensor y) -> Tensor", adaln_gate);
+  library.def("adaln_add(Tensor x, Tensor gate, Tensor y) -> Tensor", adaln_add);
   library.def("self_attention(Tensor qkv, int heads) -> Tensor", self_attention);
   library.def(
       "grouped_mlp(Tensor x, Tensor offsets, Tensor tokens, Tensor weights, Tensor w1, Tensor b1, "
@@ -61,6 +62,8 @@ TORCH_LIBRARY(gallop, library) {
       "adaln_modulate_reference(Tensor x, Tensor shift, Tensor scale, float eps=1e-6) -> Tensor",
       adaln_modulate_reference);
   library.def("adaln_gate_reference(Tensor gate, Tensor y) -> Tensor", adaln_gate_reference);
+  library.def("adaln_add_reference(Tensor x, Tensor gate, Tensor y) -> Tensor",
+              adaln_add_reference);
   library.def("self_attention_reference(Tensor qkv, int heads) -> Tensor",
               self_attention_reference);
   library.def(

@@ -37,8 +37,9 @@ void normalize_modulate(const float* x, const float* shift, const float* scale, 
 }
 
 GALLOP_CLONES
-void normalize_modulate_backward(const float* x, const float* scale, const float* dy, int64_t L,
-                                 int64_t D, float eps, float* dx, float* dshift, float* dscale) {
+void normalize_modulate_backward(const float* x, const float* scale, const float* dy,
+                                 const float* more, int64_t L, int64_t D, float eps, float* dx,
+                                 float* dshift, float* dscale) {
   std::fill(dshift, dshift + D, 0.0F);
   std::fill(dscale, dscale + D, 0.0F);
   for (int64_t l = 0; l < L; ++l, x += D, dy += D, dx += D) {
@@ -58,14 +59,29 @@ void normalize_modulate_backward(const float* x, const float* scale, const float
     for_groups(D, [=](int64_t i, int64_t count) GALLOP_INLINE_LAMBDA {
       const Lanes normed = (load(x + i, count) - m.mean) * m.scale;
       const Lanes g = load(dy + i, count) * (load(scale + i, count) + 1.0F);
-      store(dx + i, (g - g_mean - normed * projection) * m.scale, count);
+      const Lanes slope = (g - g_mean - normed * projection) * m.scale;
+      store(dx + i, more == nullptr ? slope : slope + load(more + i, count), count);
     });
+    if (more != nullptr) more += D;
   }
 }
 
 GALLOP_CLONES
 void multiply_elements(const float* gate, const float* y, int64_t D, float* out) {
   for (int64_t i = 0; i < D; ++i) out[i] = gate[i] * y[i];
+}
+
+GALLOP_CLONES
+void add_multiplied(const float* x, const float* gate, const float* y, int64_t D, float* out) {
+  // The product is rounded before it is added, as in two passes: no fused multiply-add.
+  constexpr int64_t most = 256;
+  float product[most];
+  for (int64_t begin = 0; begin < D; begin += most) {
+    const int64_t count = std::min(most, D - begin);
+    for (int64_t i = 0; i < count; ++i) product[i] = gate[begin + i] * y[begin + i];
+    asm volatile("" : "+m"(product));
+    for (int64_t i = 0; i < count; ++i) out[begin + i] = x[begin + i] + product[i];
+  }
 }
 
 GALLOP_CLONES

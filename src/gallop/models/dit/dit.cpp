@@ -70,6 +70,20 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
   mlp_->scale_uses(uses());
 }
 
+namespace {
+
+// What sublayer i sees, modulated, and the state to write to.
+std::pair<at::Tensor, at::Tensor> modulated(const blocks::ResidualStream& stream,
+                                            const at::Tensor& state, int64_t i,
+                                            const at::Tensor& shift_BD,
+                                            const at::Tensor& scale_BD) {
+  const auto [x_BLD, kept] =
+      ops::adaln_modulate_and_keep(stream.read(state, i), shift_BD, scale_BD);
+  return {x_BLD, stream.reads_whole_state() ? kept : state};
+}
+
+}  // namespace
+
 double DitBlock::uses() const {
   const std::vector<double> shares = routing_->shares();
   return std::accumulate(shares.begin(), shares.end(), 0.0);
@@ -86,18 +100,18 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
 
   const auto body = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
     const int64_t first = 2 * index_, second = first + 1;
-    const at::Tensor attention_BLD =
-        attn_->forward(ops::adaln_modulate(stream.read(x, first), m[0], m[1]), ctx);
-    const at::Tensor between = stream.write(x, first, ops::adaln_gate(m[2], attention_BLD));
+    const auto [x_attn_BLD, at_first] = modulated(stream, x, first, m[0], m[1]);
+    const at::Tensor attention_BLD = attn_->forward(x_attn_BLD, ctx);
+    const at::Tensor between = stream.write_gated(at_first, first, m[2], attention_BLD);
 
-    const at::Tensor x_BLD = ops::adaln_modulate(stream.read(between, second), m[3], m[4]);
+    const auto [x_BLD, at_second] = modulated(stream, between, second, m[3], m[4]);
     const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
     tap(ctx, block + ".attn", attention_BLD);
     tap(ctx, block + ".mlp_input", x_BLD);
     tap(ctx, block + ".mlp", mlp_BLD);
-    const at::Tensor branch_BLD = ops::adaln_gate(m[5], mlp_BLD);
-    return stream.write(between, second,
-                        mlp_scale.defined() ? branch_BLD.mul(mlp_scale.unsqueeze(-1)) : branch_BLD);
+    if (!mlp_scale.defined()) return stream.write_gated(at_second, second, m[5], mlp_BLD);
+    return stream.write(at_second, second,
+                        ops::adaln_gate(m[5], mlp_BLD).mul(mlp_scale.unsqueeze(-1)));
   };
   const at::Tensor after = routing_->forward(state, body, ctx);
   tap(ctx, block, stream.leave(after));
