@@ -106,7 +106,7 @@ class CapacitySelection : public Selection {
   at::Tensor order(const Scores& scores, const nn::ForwardContext& ctx) const {
     const at::Tensor any_BL = scores.key_BLE.select(-1, 0);
     if (settings_.order == "random") {
-      return by_priority(uniform_noise(ctx, name(), any_BL).flatten());
+      return by_priority(uniform_noise(ctx, name() + ".order", any_BL).flatten());
     }
     if (settings_.order == "prefix") {
       return at::arange(any_BL.numel(), any_BL.options().dtype(at::kLong));

@@ -57,7 +57,7 @@ class DenseToSparseSelection : public Selection {
     if (!ctx.training) return {.mask_BLE = at_inference(scores)};
     const int64_t step = counter_.steps();
     const at::Tensor p_BLE =
-        gumbel_softmax(scores.logits_BLE, uniform_noise(ctx, name(), scores.logits_BLE),
+        gumbel_softmax(scores.logits_BLE, uniform_noise(ctx, name() + ".gumbel", scores.logits_BLE),
                        settings_.temperature_at(step));
     const bool hard = settings_.hard_after && step >= *settings_.hard_after;
     Selected selected{.mask_BLE = hard ? best(p_BLE) : p_BLE.gt(settings_.threshold)};
