@@ -95,15 +95,24 @@ TEST(Balance, ReadsWhatWasChosenBeforeACapacityDroppedIt) {
             before);
 }
 
-// Uniform over 8: ln 8, and 1.8775 with q = 1.1 (the value that the notes on DynMoLE give).
+// A share of the maximum: 1 at uniform, 0 at certain routing, and by the published epsilon a little
+// less; without it and with q = 1.1 the maximum over 8 is 1.8775 (the notes on DynMoLE).
 TEST(Entropy, OfUniformAndCertainRouting) {
   const at::Tensor uniform = at::zeros({1, 3, 8});
   RoutingRecord record = record_of(scores_of("softmax", uniform), {.mask_BLE = uniform.eq(0)}, 8);
-  EXPECT_NEAR(loss_of("entropy", record).item<double>(), std::log(8.0), 1e-6);
-  EXPECT_NEAR(loss_of("entropy", record, "q = 1.1").item<double>(), 1.8775, 5e-5);
+  const auto entropy = [&](const std::string& toml) {
+    return loss_of("entropy", record, toml).item<double>();
+  };
+  EXPECT_NEAR(entropy("eps = 0"), 1, 1e-6);
+  EXPECT_NEAR(entropy("q = 1.1\neps = 0"), 1, 1e-6);
+  EXPECT_NEAR(entropy("q = 1.1"), 0.9996, 5e-5);
   record.logits_BLE = tensor_of({1000, 0, 0, 0}).reshape({1, 1, 4});
-  EXPECT_EQ(loss_of("entropy", record).item<double>(), 0);
-  EXPECT_NEAR(loss_of("entropy", record, "q = 1.1").item<double>(), 0, 1e-6);
+  EXPECT_EQ(entropy("eps = 0"), 0);
+  EXPECT_NEAR(entropy("q = 1.1\neps = 0"), 0, 1e-6);
+  EXPECT_NEAR(entropy("q = 1.1"), -1.5e-4, 5e-5);
+  // 3/4 and 1/4: 2 - 3/4 log2(3) bits of 1.
+  record.logits_BLE = tensor_of({1.0986123f, 0}).reshape({1, 1, 2});
+  EXPECT_NEAR(entropy("eps = 0"), 2 - 0.75 * std::log2(3.0), 1e-6);
 }
 
 TEST(Losses, OneExpertHasNothingToBalance) {
@@ -113,6 +122,8 @@ TEST(Losses, OneExpertHasNothingToBalance) {
   EXPECT_EQ(loss_of("importance", record).item<double>(), 0);
   EXPECT_EQ(loss_of("load", record).item<double>(), 0);
   EXPECT_EQ(loss_of("balance", record).item<double>(), 1);
+  EXPECT_EQ(loss_of("entropy", record).item<double>(), 0);
+  EXPECT_EQ(loss_of("entropy", record, "q = 1.1").item<double>(), 0);
 }
 
 TEST(Losses, SayWhatTheirRouterDoesNotShow) {

@@ -22,7 +22,8 @@ TEST_P(TopPFixture, DynMoleMatchesTheReference) {
   const Json& config = fixture.config();
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
   const Scores scores = scores_of("softmax", logits.unsqueeze(0));
-  fixture.expect_close(entropy_of(logits, config.at("q").as_double()), "out.entropy");
+  const double q = config.at("q").as_double(), eps = config.at("eps").as_double();
+  fixture.expect_close(normalised_entropy(logits, q, eps), "out.entropy");
 
   std::ostringstream p, dynmole;
   p << "kind = \"top_p\"\np = " << config.at("top_p").as_double() << "\n";
@@ -32,8 +33,9 @@ TEST_P(TopPFixture, DynMoleMatchesTheReference) {
   };
   fixture.expect_close(select(p.str()).mask_BLE[0], "out.nucleus_mask");
   fixture.expect_close(select(dynmole.str()).mask_BLE[0], "out.top_p_mask");
-  dynmole << "q = " << config.at("q").as_double()
-          << "\nall_above = " << config.at("entropy_threshold").as_double();
+  std::ostringstream kind;
+  kind << "q = " << q << "\neps = " << eps << "\n";
+  dynmole << kind.str() << "all_above = " << config.at("entropy_threshold").as_double();
   const Selected selected = select(dynmole.str());
   fixture.expect_close(selected.mask_BLE[0], "out.mask");
 
@@ -43,7 +45,7 @@ TEST_P(TopPFixture, DynMoleMatchesTheReference) {
   fixture.expect_close(logits.grad(), "grad.weight.logits");
 
   const RoutingRecord record = testing::record_of(scores, selected, 2);
-  const at::Tensor loss = testing::loss_of("entropy", record, "q = 1.1")
+  const at::Tensor loss = testing::loss_of("entropy", record, kind.str())
                               .mul(0.01)
                               .add(testing::loss_of("soft_balance", record), 0.001);
   fixture.expect_close(loss, "out.loss");
@@ -69,7 +71,7 @@ TEST(TopP, KeepsTheFewestThatReachP) {
   EXPECT_TRUE(kept("p = 0.6\ncrossing = false").equal(tensor_of({0, 1, 0}).to(at::kBool)));
   EXPECT_TRUE(
       kept("p = 0.1\ncrossing = false\nleast = 2").equal(tensor_of({1, 1, 0}).to(at::kBool)));
-  EXPECT_TRUE(kept("p = 0.1\nleast = 9").all().item<bool>());
+  EXPECT_TRUE(kept("p = 0.1\nleast = 3").all().item<bool>());
   EXPECT_FALSE(kept("p = 0.1\ncrossing = false\nleast = 0").any().item<bool>());
 }
 
