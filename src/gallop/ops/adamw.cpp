@@ -37,6 +37,8 @@ bool fits(const AdamWTensors& t) {
 void check(const std::vector<AdamWTensors>& tensors, const AdamWStep& step) {
   require(step.step >= 1, "AdamW's steps count from 1, not ", step.step);
   for (const AdamWTensors& t : tensors) {
+    require(t.value.defined() && t.gradient.defined() && t.mean.defined() && t.square.defined(),
+            "AdamW: a value without gradient or moments");
     for (const at::Tensor& x : {t.gradient, t.mean, t.square, t.average}) {
       require(!x.defined() || x.sizes() == t.value.sizes(), "AdamW: a value of ", t.value.sizes(),
               " beside one of ", x.sizes());

@@ -27,10 +27,12 @@ struct Sizes {
 };
 
 Sizes sizes_of(const at::Tensor& qkv_BLX, int64_t heads) {
-  require(heads > 0 && qkv_BLX.dim() == 3 && qkv_BLX.size(2) % (3 * heads) == 0,
+  // Without a product of `heads`, which may be any number.
+  const int64_t D = qkv_BLX.dim() == 3 ? qkv_BLX.size(2) / 3 : 0;
+  require(heads > 0 && heads <= D && qkv_BLX.size(2) % 3 == 0 && D % heads == 0,
           "self_attention: qkv must be [B, L, 3 * heads * d], got ", qkv_BLX.sizes(), " for ",
           heads, " heads");
-  return {qkv_BLX.size(0), qkv_BLX.size(1), heads, qkv_BLX.size(2) / (3 * heads)};
+  return {qkv_BLX.size(0), qkv_BLX.size(1), heads, D / heads};
 }
 
 // One head of one sample: its rows in qkv and in the output.

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <optional>
@@ -70,20 +71,42 @@ struct Sizes {
   int64_t D, H, E;
 };
 
+// Kernels follow the index arrays without looking. Tokens on another device are left to its own
+// checks: reading them here would wait for it.
+void check_indices(const at::Tensor& x_TD, const at::Tensor& offsets, const at::Tensor& tokens_P,
+                   int64_t E) {
+  require(offsets.dim() == 1 && offsets.scalar_type() == at::kLong && offsets.is_cpu() &&
+              offsets.size(0) == E + 1,
+          "grouped_mlp: offsets must be [", E + 1, "] int64 on the CPU, got ", offsets.sizes(), " ",
+          offsets.scalar_type(), " on ", offsets.device());
+  require(tokens_P.dim() == 1 && tokens_P.scalar_type() == at::kLong &&
+              tokens_P.device() == x_TD.device(),
+          "grouped_mlp: tokens must be a list of int64 beside x on ", x_TD.device(), ", got ",
+          tokens_P.sizes(), " ", tokens_P.scalar_type(), " on ", tokens_P.device());
+  const at::Tensor dense = offsets.contiguous();
+  const int64_t* offset = dense.const_data_ptr<int64_t>();
+  require(offset[0] == 0 && offset[E] == tokens_P.size(0), "grouped_mlp: offsets run from ",
+          offset[0], " to ", offset[E], ", and must from 0 to the ", tokens_P.size(0), " pairs");
+  for (int64_t e = 0; e < E; ++e) {
+    require(offset[e] <= offset[e + 1], "grouped_mlp: offsets fall from ", offset[e], " to ",
+            offset[e + 1], " at expert ", e);
+  }
+}
+
 Sizes sizes_of(const at::Tensor& x_TD, const at::Tensor& offsets, const at::Tensor& tokens_P,
                const at::Tensor& weights_P, const GroupedMlpWeights& mlp) {
-  require(x_TD.dim() == 2 && mlp.w1_EHD.dim() == 3,
-          "grouped_mlp: x must be [T, D] and w1 [E, H, D]");
+  require(x_TD.dim() == 2 && mlp.w1_EHD.dim() == 3 && mlp.w1_EHD.size(0) > 0,
+          "grouped_mlp: x must be [T, D] and w1 [E, H, D] of one expert at least, got ",
+          x_TD.sizes(), " and ", mlp.w1_EHD.sizes());
   const int64_t D = x_TD.size(1), H = mlp.w1_EHD.size(1), E = mlp.w1_EHD.size(0);
   require(mlp.w1_EHD.size(2) == D && mlp.b1_EH.sizes() == at::IntArrayRef({E, H}) &&
               mlp.w2_EDH.sizes() == at::IntArrayRef({E, D, H}) &&
               mlp.b2_ED.sizes() == at::IntArrayRef({E, D}),
           "grouped_mlp: x ", x_TD.sizes(), ", w1 ", mlp.w1_EHD.sizes(), ", b1 ", mlp.b1_EH.sizes(),
           ", w2 ", mlp.w2_EDH.sizes(), " and b2 ", mlp.b2_ED.sizes(), " do not fit together");
-  require(offsets.sizes() == at::IntArrayRef({E + 1}) && weights_P.sizes() == tokens_P.sizes() &&
-              offsets[E].item<int64_t>() == tokens_P.size(0),
-          "grouped_mlp: ", offsets.numel(), " offsets, ", tokens_P.numel(), " tokens and ",
-          weights_P.numel(), " weights for ", E, " experts");
+  check_indices(x_TD, offsets, tokens_P, E);
+  require(weights_P.sizes() == tokens_P.sizes(), "grouped_mlp: ", tokens_P.sizes(), " tokens and ",
+          weights_P.sizes(), " weights");
   return {D, H, E};
 }
 
@@ -212,6 +235,7 @@ Tensors contiguous(const Tensors& tensors) {
 at::Tensor grouped_mlp_reference(const at::Tensor& x_TD, const at::Tensor& offsets,
                                  const at::Tensor& tokens_P, const at::Tensor& weights_P,
                                  const GroupedMlpWeights& mlp) {
+  sizes_of(x_TD, offsets, tokens_P, weights_P, mlp);
   const at::Tensor loads = offsets.diff();
   const std::vector<int64_t> counts(loads.const_data_ptr<int64_t>(),
                                     loads.const_data_ptr<int64_t>() + loads.numel());
@@ -240,7 +264,10 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
   if (!x_TD.is_cpu() && !ReferenceGuard::active() && has_grouped_products(x_TD, mlp)) {
     return grouped_mlp_device(x_TD, offsets, tokens_P, weights_P, mlp);
   }
-  if (!has_kernel(inputs)) return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
+  // Kernels sum over something.
+  if (!has_kernel(inputs) || sizes.D == 0 || sizes.H == 0) {
+    return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
+  }
   const auto routes =
       std::make_shared<const Routes>(offsets.contiguous(), tokens_P.contiguous(), x_TD.size(0));
   if (!wants_graph(inputs)) {
@@ -256,18 +283,20 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
     const at::NoGradGuard no_grad;
     y_TD = forward(*routes, sizes, contiguous(inputs), z_PH, bf16);
   }
-  set_derivative(
-      {y_TD}, inputs,
-      {"GroupedMlp",
-       [routes, sizes, z_PH, bf16](const Tensors& grads, const Tensors& in,
-                                   const std::vector<bool>& needed) {
-         return backward(*routes, sizes, z_PH, grads[0].contiguous(), contiguous(in), needed, bf16);
-       },
-       [offsets, tokens_P, precision = PrecisionGuard::active()](const Tensors& in) {
-         const PrecisionGuard guard(precision);
-         return Tensors{
-             grouped_mlp_reference(in[0], offsets, tokens_P, in[1], {in[2], in[3], in[4], in[5]})};
-       }});
+  set_derivative({y_TD}, inputs,
+                 {"GroupedMlp",
+                  [routes, sizes, z_PH, bf16](const Tensors& grads, const Tensors& in,
+                                              const std::vector<bool>& needed) {
+                    return backward(*routes, sizes, z_PH, grads[0].contiguous(), contiguous(in),
+                                    needed, bf16);
+                  },
+                  // Of its own index arrays: those that were given may have been changed since.
+                  [routes, precision = PrecisionGuard::active()](const Tensors& in) {
+                    const PrecisionGuard guard(precision);
+                    return Tensors{grouped_mlp_reference(in[0], at::tensor(routes->offsets),
+                                                         at::tensor(routes->tokens), in[1],
+                                                         {in[2], in[3], in[4], in[5]})};
+                  }});
   return y_TD;
 }
 

@@ -24,12 +24,20 @@ struct Sizes {
 };
 
 Sizes sizes_of(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  require(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1) &&
+  require(x.defined() && weight.defined() && weight.dim() == 2 && x.dim() >= 1 &&
+              x.size(-1) == weight.size(1) &&
               (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0))),
           "linear: x ", x.sizes(), ", weight ", weight.sizes(), " and bias ",
           bias.defined() ? bias.sizes() : at::IntArrayRef{}, " do not fit together");
   const int64_t K = weight.size(1);
   return {K == 0 ? 0 : x.numel() / K, K, weight.size(0)};
+}
+
+// Kernels sum over something, and know the sizes.
+bool has_linear_kernel(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!has_kernel({x, weight, bias})) return false;
+  const Sizes sizes = sizes_of(x, weight, bias);
+  return sizes.K > 0 && sizes.N > 0;
 }
 
 // z, what went into the activation, is undefined without one.
@@ -160,12 +168,12 @@ at::Tensor linear_gelu_reference(const at::Tensor& x, const at::Tensor& weight,
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!has_kernel({x, weight, bias})) return linear_reference(x, weight, bias);
+  if (!has_linear_kernel(x, weight, bias)) return linear_reference(x, weight, bias);
   return run(x, weight, bias, /*activate=*/false);
 }
 
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!has_kernel({x, weight, bias})) return linear_gelu_reference(x, weight, bias);
+  if (!has_linear_kernel(x, weight, bias)) return linear_gelu_reference(x, weight, bias);
   return run(x, weight, bias, /*activate=*/true);
 }
 
