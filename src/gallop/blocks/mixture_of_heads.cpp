@@ -85,6 +85,7 @@ class MixtureOfHeads : public MultiHead {
     const at::Tensor gate_BLR = kept_BLR.div(kept_BLR.sum(-1, /*keepdim=*/true)).mul(active_);
     if (ctx.routing != nullptr) {
       ctx.routing->push_back({.layer = name(),
+                              .choice = sparse::Choice::head,
                               .active = static_cast<double>(active_),
                               .logits_BLE = logits_BLR,
                               .gate_BLE = p_BLR,

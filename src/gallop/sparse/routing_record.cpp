@@ -4,6 +4,19 @@
 
 namespace gallop::sparse {
 
+const char* plural_of(Choice choice) {
+  switch (choice) {
+    case Choice::head:
+      return "heads";
+    case Choice::depth:
+      return "depths";
+    case Choice::mask:
+      return "masks";
+    default:
+      return "experts";
+  }
+}
+
 const at::Tensor& RoutingRecord::extra(const std::string& wanted) const {
   const auto found = extras.find(wanted);
   require(found != extras.end(), layer, ": a loss needs ", wanted,

@@ -29,9 +29,16 @@ struct PendingUpdate {
   std::function<void(const AppliedStep& step)> commit;
 };
 
+/// What a layer lets its tokens choose from. Numbers of one are no measure of another, so that
+/// statistics and losses keep them apart.
+enum class Choice { expert, head, depth, mask };
+/// "experts", "heads", "depths", "masks".
+const char* plural_of(Choice choice);
+
 /// What a sparse layer tells the outside about one forward. Tensors carry a graph in training only.
 struct RoutingRecord {
-  std::string layer;      ///< full name, e.g. "blocks.3.moe"
+  std::string layer;  ///< full name, e.g. "blocks.3.moe"
+  Choice choice = Choice::expert;
   double active = 0;      ///< K, the wanted experts a token
   at::Tensor logits_BLE;  ///< raw router scores
   at::Tensor gate_BLE;    ///< gated scores: what weights are made of

@@ -29,22 +29,31 @@ at::Tensor SparseLoss::joint_value(const std::vector<const RoutingRecord*>&) con
 
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
                                     const at::Tensor& target_BLH) {
+  // Layers that add up: heads and experts, or layers with weights of their own, do not.
   struct Layers {
+    std::string kind;
+    Choice choice;
+    double weight;
     std::vector<const SparseLoss*> losses;
     std::vector<const RoutingRecord*> records;
   };
-  std::vector<std::pair<std::string, Layers>> kinds;
+  std::vector<Layers> kinds;
   for (const RoutingRecord& record : records) {
     for (const auto& loss : *record.losses) {
-      const auto same = [&](const auto& kind) { return kind.first == loss->kind(); };
+      const auto same = [&](const Layers& layers) {
+        return layers.kind == loss->kind() && layers.choice == record.choice &&
+               layers.weight == loss->weight();
+      };
       auto found = std::find_if(kinds.begin(), kinds.end(), same);
-      if (found == kinds.end()) found = kinds.insert(found, {loss->kind(), {}});
-      found->second.losses.push_back(loss.get());
-      found->second.records.push_back(&record);
+      if (found == kinds.end()) {
+        found = kinds.insert(found, {loss->kind(), record.choice, loss->weight(), {}, {}});
+      }
+      found->losses.push_back(loss.get());
+      found->records.push_back(&record);
     }
   }
   std::vector<LossTotal> totals;
-  for (const auto& [kind, layers] : kinds) {
+  for (const Layers& layers : kinds) {
     at::Tensor total = layers.losses[0]->joint_value(layers.records);
     if (!total.defined()) {
       for (size_t i = 0; i < layers.records.size(); ++i) {
@@ -52,7 +61,15 @@ std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
         total = total.defined() ? total.add(value) : value;
       }
     }
-    totals.push_back({.kind = kind, .value = total, .weight = layers.losses[0]->weight()});
+    // A kind that reads heads and experts alike has two names.
+    const bool shared = std::any_of(kinds.begin(), kinds.end(), [&](const Layers& other) {
+      return other.kind == layers.kind && other.choice != layers.choice;
+    });
+    const bool prefixed = shared && layers.choice != Choice::expert;
+    totals.push_back(
+        {.kind = (prefixed ? plural_of(layers.choice) + std::string("_") : "") + layers.kind,
+         .value = total,
+         .weight = layers.weight});
   }
   return totals;
 }

@@ -12,7 +12,8 @@
 namespace gallop::sparse {
 
 /// A loss that reads the routing of one layer, or of all layers together. The total of a kind is
-/// the sum over layers, or its joint value; it is logged under the kind's name without its weight.
+/// the sum over layers, or its joint value; it is logged under the kind's name without its weight,
+/// see LossTotal.
 class SparseLoss {
  public:
   static constexpr const char* category = "sparse-loss";
@@ -60,14 +61,16 @@ struct SparseLossesConfig : config::Fields<SparseLossesConfig> {
 std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& config,
                                                      const SparseLoss::Args& args);
 
-/// The sum over the layers of one kind.
+/// The sum over the layers that have a kind of loss with the same weight and choose from the same
+/// kind of thing. `kind` is the loss's, with "heads_" before it for heads where experts have that
+/// kind, too.
 struct LossTotal {
   std::string kind;
   at::Tensor value;
   double weight = 0;
 };
 
-/// The losses of a training forward, one a kind, in the order in which layers name them.
+/// The losses of a training forward in the order in which layers name them.
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
                                     const at::Tensor& target_BLH);
 

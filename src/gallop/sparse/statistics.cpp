@@ -57,6 +57,7 @@ void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
     Layer& layer = layers_.at(i);
     const at::Tensor mask_TE = record.mask_BLE.reshape({-1, record.mask_BLE.size(-1)});
     const at::Tensor loads_E = record.assignment.loads();
+    layer.choice = record.choice;
     layer.active = record.active;
     layer.tokens += mask_TE.size(0);
     layer.starved += mask_TE.size(0) - mask_TE.any(1).sum().item<int64_t>();
@@ -69,10 +70,22 @@ void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
   }
 }
 
-RoutingStatistics RoutingTotals::statistics() const {
-  RoutingStatistics mean;
-  const auto layers = static_cast<double>(layers_.size());
+std::vector<Choice> RoutingTotals::choices() const {
+  std::vector<Choice> found;
   for (const Layer& layer : layers_) {
+    if (std::find(found.begin(), found.end(), layer.choice) == found.end()) {
+      found.push_back(layer.choice);
+    }
+  }
+  return found;
+}
+
+RoutingStatistics RoutingTotals::statistics(Choice choice) const {
+  RoutingStatistics mean;
+  const auto alike = [&](const Layer& layer) { return layer.choice == choice; };
+  const auto layers = static_cast<double>(std::count_if(layers_.begin(), layers_.end(), alike));
+  for (const Layer& layer : layers_) {
+    if (!alike(layer)) continue;
     const auto tokens = static_cast<double>(layer.tokens);
     mean.active += layer.active / layers;
     mean.experts_per_token +=

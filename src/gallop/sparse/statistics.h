@@ -20,9 +20,10 @@ double combination_usage(const at::Tensor& mask_TE);
 /// The same from [E, E] int64 on the CPU, the tokens that each pair of experts shares.
 double combination_usage_of(const at::Tensor& together_EE);
 
-/// What training and evaluation report, averaged over the sparse layers.
+/// What training and evaluation report, averaged over the layers that choose from the same kind of
+/// thing; "experts" stands for whatever that is.
 struct RoutingStatistics {
-  double active = 0;             ///< wanted experts a token
+  double active = 0;             ///< wanted experts a token; 0: no such layer
   double experts_per_token = 0;  ///< kept pairs / tokens
   double max_violation = 0;
   double starved = 0;  ///< share of tokens with no expert
@@ -39,11 +40,14 @@ class RoutingTotals {
   explicit RoutingTotals(bool detailed = false) : detailed_(detailed) {}
   /// Every call must bring the same layers in the same order.
   void add(const std::vector<RoutingRecord>& records);
-  /// All 0 before the first record (a dense model).
-  RoutingStatistics statistics() const;
+  /// Of the layers of one kind; all 0 where there is none (experts of a dense model).
+  RoutingStatistics statistics(Choice choice = Choice::expert) const;
+  /// The kinds that the records had.
+  std::vector<Choice> choices() const;
 
  private:
   struct Layer {
+    Choice choice = Choice::expert;
     double active = 0;
     int64_t tokens = 0, starved = 0;
     at::Tensor loads_E, together_EE;
@@ -53,7 +57,7 @@ class RoutingTotals {
   std::vector<Layer> layers_;
 };
 
-/// Of one forward.
+/// Of the experts of one forward.
 RoutingStatistics statistics_of(const std::vector<RoutingRecord>& records);
 
 }  // namespace gallop::sparse

@@ -10,7 +10,6 @@
 #include "gallop/config/registry.h"
 #include "gallop/models/packed_forward.h"
 #include "gallop/sparse/sparse_loss.h"
-#include "gallop/sparse/statistics.h"
 #include "gallop/tasks/draw_samples.h"
 #include "gallop/tasks/keyed_noise.h"
 
@@ -215,11 +214,17 @@ EvalOutput ImageGeneration::evaluate(
 
   for (auto& sum : sums) sum.second /= static_cast<double>(count);
   const sparse::RoutingStatistics statistics = totals.statistics();
+  std::vector<std::pair<std::string, sparse::RoutingStatistics>> others;
+  for (const sparse::Choice choice : totals.choices()) {
+    if (choice == sparse::Choice::expert) continue;
+    others.emplace_back(sparse::plural_of(choice), totals.statistics(choice));
+  }
   return {.losses = std::move(sums),
           .experts_per_token = statistics.experts_per_token,
           .max_violation = statistics.max_violation,
           .starved = statistics.starved,
           .active = statistics.active,
+          .others = std::move(others),
           .samples = count};
 }
 

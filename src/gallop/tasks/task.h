@@ -15,6 +15,7 @@
 #include "gallop/models/model.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/statistics.h"
 
 namespace gallop::tasks {
 
@@ -38,8 +39,10 @@ struct TrainOutput {
 struct EvalOutput {
   std::vector<std::pair<std::string, double>> losses;  ///< the first is the main one
   double experts_per_token = 0, max_violation = 0,
-         starved = 0;  ///< over sparse layers, by threshold
-  double active = 0;   ///< wanted experts a token; 0 for dense models
+         starved = 0;  ///< over layers of experts, by threshold
+  double active = 0;   ///< wanted experts a token; 0 without experts
+  /// The same of heads, depths and masks that tokens choose from, by that name.
+  std::vector<std::pair<std::string, sparse::RoutingStatistics>> others;
   int64_t samples = 0;
 };
 

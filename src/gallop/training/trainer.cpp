@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
+#include <optional>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
@@ -73,6 +74,11 @@ std::string folder_of_a_possible_run(const Recipe& recipe, const tasks::Task& ta
   return recipe.out;
 }
 
+// What stands before the names of its statistics in the log.
+std::string of_choice(sparse::Choice choice) {
+  return choice == sparse::Choice::expert ? "" : sparse::plural_of(choice) + std::string("_");
+}
+
 void copy_weights(const nn::Module& from, nn::Module& to) { update_ema(from, to, 0); }
 
 std::vector<std::pair<std::string, double>> ordered(const Values& values) {
@@ -85,8 +91,7 @@ struct Trainer::StepReport {
   Values values;  // "loss", each loss and part by name, "grad_norm"
   std::vector<std::vector<sparse::PendingUpdate>> pending;  // of each micro-batch
   std::vector<int64_t> samples;
-  sparse::RoutingStatistics routing;  // of the last micro-batch
-  bool sparse = false;
+  std::optional<sparse::RoutingTotals> routing;  // of the last micro-batch, where there is some
   double seconds = 0;
   std::string spike;  // why a finite step is not applied; empty: it is
 
@@ -245,8 +250,7 @@ Trainer::StepReport Trainer::train_step() {
     }
     if (i + 1 == micro_batches && !out.routing.empty()) {
       const at::NoGradGuard no_grad;
-      report.routing = sparse::statistics_of(out.routing);
-      report.sparse = true;
+      report.routing.emplace().add(out.routing);
     }
   }
   report.values["grad_norm"] = global_norm(parameters_);
@@ -320,7 +324,13 @@ void Trainer::log_step(const StepReport& report) {
   state_.summed_steps += 1;
 
   std::string note = "loss " + fixed(report.values.at("loss"), 4);
-  if (report.sparse) note += "  MaxVio " + fixed(report.routing.max_violation, 2);
+  if (report.routing) {
+    sparse::RoutingStatistics routing = report.routing->statistics();
+    if (routing.active == 0) {
+      routing = report.routing->statistics(report.routing->choices().front());
+    }
+    note += "  MaxVio " + fixed(routing.max_violation, 2);
+  }
   progress_->update(state_.step, note + routing_note_);
 
   if (state_.step % recipe_.log.every != 0 && state_.step != recipe_.train.steps) return;
@@ -329,9 +339,12 @@ void Trainer::log_step(const StepReport& report) {
     means[name] = sum / static_cast<double>(state_.summed_steps);
   }
   means["lr"] = report.values.at("lr");
-  if (report.sparse) {
-    means["max_violation"] = report.routing.max_violation;
-    means["starved"] = report.routing.starved;
+  if (report.routing) {
+    for (const sparse::Choice choice : report.routing->choices()) {
+      const sparse::RoutingStatistics routing = report.routing->statistics(choice);
+      means[of_choice(choice) + "max_violation"] = routing.max_violation;
+      means[of_choice(choice) + "starved"] = routing.starved;
+    }
   }
   state_.last_train = means;
   // Rates are of this machine and moment, and no part of the state that a resumed run must repeat.
@@ -365,6 +378,13 @@ void Trainer::evaluate() {
     text += ", experts a token " + fixed(out.experts_per_token, 3) + ", MaxVio " +
             fixed(out.max_violation, 2) + ", tokens without an expert " +
             fixed(100 * out.starved, 1) + " %";
+  }
+  for (const auto& [name, routing] : out.others) {
+    values[name + "_per_token"] = routing.experts_per_token;
+    values[name + "_max_violation"] = routing.max_violation;
+    values[name + "_starved"] = routing.starved;
+    text += ", " + name + " a token " + fixed(routing.experts_per_token, 3) + ", their MaxVio " +
+            fixed(routing.max_violation, 2);
   }
   state_.last_eval = values;
   record("eval", ordered(values));

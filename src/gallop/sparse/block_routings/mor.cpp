@@ -109,6 +109,7 @@ class Mor : public BlockRouting {
               const nn::ForwardContext& ctx) const {
     if (ctx.routing == nullptr) return;
     ctx.routing->push_back({.layer = name(),
+                            .choice = Choice::depth,
                             .active = static_cast<double>(mask_BLN.sum().item<int64_t>()) /
                                       static_cast<double>(x_BLD.size(0) * x_BLD.size(1)),
                             .logits_BLE = logits_BLN,

@@ -65,6 +65,7 @@ class TimestepMask : public BlockRouting {
       // What the prior reads: the choice of every noise level.
       const at::Tensor logits_TE = logits(ctx.time_table_TD);
       ctx.routing->push_back({.layer = name(),
+                              .choice = Choice::mask,
                               .active = static_cast<double>(active_),
                               .logits_BLE = for_tokens(logits_BE),
                               .gate_BLE = for_tokens(p_BE),
