@@ -1,6 +1,7 @@
 #include <cmath>
 #include <optional>
 
+#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/nn/linear.h"
@@ -16,7 +17,9 @@ struct DenseMlpSettings : config::Fields<DenseMlpSettings> {
     v.field("hidden", hidden, "hidden width; absent: ratio * width", config::at_least(1));
   }
   int64_t hidden_of(int64_t D) const {
-    return hidden.value_or(std::llround(ratio * static_cast<double>(D)));
+    const int64_t units = hidden.value_or(std::llround(ratio * static_cast<double>(D)));
+    require(units > 0, "mlp.ratio = ", ratio, " of a width of ", D, " leaves no hidden unit");
+    return units;
   }
 };
 

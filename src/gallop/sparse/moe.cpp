@@ -7,6 +7,7 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/precision.h"
+#include "gallop/sparse/pooled_selection.h"
 
 namespace gallop::sparse {
 
@@ -92,12 +93,24 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
   selection_ = config::make<Selection>(
       settings.selection,
       {.parent = this, .experts = E, .tokens = args.tokens, .active = k, .D = args.D});
+  check_kept(k);
   experts_ = config::make<Experts>(settings.kind_of_experts, {.parent = this,
                                                               .D = args.D,
                                                               .experts = E,
                                                               .hidden = settings.hidden_of(args.D),
                                                               .active = k});
   router_->bind(*experts_);
+}
+
+// A pool of one token's experts keeps a whole number of them; larger ones round down a little.
+void Moe::check_kept(double active) const {
+  const Pools pools = selection_->pools();
+  const std::optional<double> kept = selection_->kept_a_token();
+  if (!kept) return;
+  if (!pools.tokens && !pools.samples && *kept != active) whole_active(selection_->name(), active);
+  require(*kept > 0, selection_->name(), ": ", active,
+          " active experts a token are less than one token of a sample for each expert: no expert "
+          "would ever run; more active experts, or a selection over the batch (race, bl)");
 }
 
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
@@ -111,6 +124,12 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
   if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;
   const Assignment assignment =
       make_assignment(selected.mask_BLE, weighting_->weights(scores, selected));
+  if (ctx.training && assignment.pairs() == 0 && selected.kappa.defined()) {
+    // Pools keep a fixed number of pairs, which is 0 here.
+    const int64_t pairs = selected.mask_BLE.numel(), rows = selected.kappa.numel();
+    require(pairs == 0, selection_->name(), ": ",
+            nothing_kept(active_, rows == 0 ? pairs : pairs / rows, selected.mask_BLE.size(-1)));
+  }
   at::Tensor y_TD;  // [T, D]
   {
     const ops::PrecisionGuard precision(of_experts);

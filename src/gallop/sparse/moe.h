@@ -52,6 +52,8 @@ class Moe : public nn::FeedForward {
   const Experts& experts() const { return *experts_; }
 
  private:
+  void check_kept(double active) const;
+
   double active_;
   std::vector<std::unique_ptr<SparseLoss>> losses_;
   std::unique_ptr<Router> router_;

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 #include "gallop/base/error.h"
 #include "gallop/ops/topk_mask.h"
@@ -29,6 +30,14 @@ int64_t kept_of_pool(double active, int64_t pool, int64_t experts) {
   // integer.
   return static_cast<int64_t>(
       std::floor(active * static_cast<double>(pool) / static_cast<double>(experts) + 1e-9));
+}
+
+std::string nothing_kept(double active, int64_t pool, int64_t experts) {
+  std::ostringstream text;
+  text << active << " of " << experts << " experts a token are less than one pair of each pool of "
+       << pool << " scores: no expert would ever run. More active experts or a larger batch, or a "
+       << "selection with larger pools (race)";
+  return text.str();
 }
 
 int64_t kept_by_threshold(const std::string& name, double active, int64_t pool, int64_t experts) {
@@ -63,6 +72,12 @@ std::optional<int64_t> PooledSelection::kept_pairs(int64_t samples) const {
   const int64_t pool = pool_size(samples, args_.tokens);
   const int64_t rows = pool == 0 ? 0 : samples * args_.tokens * args_.experts / pool;
   return rows * kept_of_pool(args_.active, pool, args_.experts);
+}
+
+std::optional<double> PooledSelection::kept_a_token() const {
+  if (pools_.samples) return args_.active;
+  if (args_.tokens == 0) return std::nullopt;
+  return static_cast<double>(*kept_pairs(1)) / static_cast<double>(args_.tokens);
 }
 
 at::Tensor PooledSelection::to_rows(const at::Tensor& x_BLE) const {
@@ -102,6 +117,11 @@ at::Tensor PooledSelection::above_threshold(const at::Tensor& gate_BLE,
 
 Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext& ctx) const {
   const at::NoGradGuard no_grad;
+  require(pools_.tokens || !threshold_ || scores.key_BLE.size(1) == args_.tokens, name(),
+          ": this selection has a threshold for each of the ", args_.tokens,
+          " positions, and gets ", scores.key_BLE.size(1),
+          " tokens: model.block_routing gives a block some of them only. Use another selection, or "
+          "inference = \"top-k\" for token choice");
   if (by_threshold(ctx)) return {.mask_BLE = above_threshold(scores.gate_BLE, ctx)};
 
   require(!ctx.training || settings_.scope == "batch" || ctx.micro_batches == 1, name(),

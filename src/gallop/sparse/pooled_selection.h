@@ -22,6 +22,7 @@ class PooledSelection : public Selection {
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override;
   Pools pools() const override { return pools_; }
   std::optional<int64_t> kept_pairs(int64_t samples) const override;
+  std::optional<double> kept_a_token() const override;
   bool independent_at_inference() const override;
   InferenceThreshold* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
   at::Tensor exact_threshold(const at::Tensor& gate_NLE,
@@ -44,6 +45,8 @@ class PooledSelection : public Selection {
 
 /// K of a pool of `pool` scores: floor(active * pool / experts).
 int64_t kept_of_pool(double active, int64_t pool, int64_t experts);
+/// What is wrong where that is 0, and what would help.
+std::string nothing_kept(double active, int64_t pool, int64_t experts);
 /// The same for a threshold that is calibrated. Throws Error, which begins with the name of the
 /// selection, unless 0 < active <= experts and something is kept.
 int64_t kept_by_threshold(const std::string& name, double active, int64_t pool, int64_t experts);

@@ -31,6 +31,10 @@ struct Selected {
   const at::Tensor& chosen() const { return chosen_BLE.defined() ? chosen_BLE : mask_BLE; }
 };
 
+/// `active` as the whole number of experts that every token takes under the selection `name`; Error
+/// for 0.5 or 2.5, which no token can take.
+int64_t whole_active(const std::string& name, double active);
+
 /// Decides which (token, expert) pairs are kept. Its buffers live under the router's name.
 class Selection : public nn::Module {
  public:
@@ -47,6 +51,9 @@ class Selection : public nn::Module {
   /// How many pairs a training forward of that many samples keeps, where this does not depend on
   /// the scores.
   virtual std::optional<int64_t> kept_pairs(int64_t samples) const;
+  /// Experts a token that training keeps on average where this depends neither on the scores nor on
+  /// the size of the batch (but for rounding down a pool of a whole batch): at most Args::active.
+  virtual std::optional<double> kept_a_token() const { return std::nullopt; }
   /// Whether, outside training, no sample of a batch changes what another one gets.
   virtual bool independent_at_inference() const { return !pools().samples; }
   /// The threshold buffer, or null for a kind that has none.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
 #include "gallop/ops/precision.h"
@@ -25,7 +26,12 @@ struct ModSettings : config::Fields<ModSettings> {
 class Mod : public BlockRouting {
  public:
   Mod(const ModSettings& settings, const Args& args)
-      : BlockRouting(*args.parent, "routing"), share_(settings.share), tokens_(args.tokens) {
+      : BlockRouting(*args.parent, "routing"),
+        share_(settings.share),
+        tokens_(args.tokens),
+        width_(args.D) {
+    require(kept_of(args.tokens) > 0, name(), ": block_routing.share = ", share_, " of ",
+            args.tokens, " tokens is less than one token");
     if (args.index % settings.every == settings.every - 1) router_.emplace(*this, "", args.D, 1);
   }
 
@@ -33,7 +39,8 @@ class Mod : public BlockRouting {
                      const nn::ForwardContext&) const override {
     if (!router_) return body(x_BLD, {}, {});
     const at::Tensor score_BL = scores(x_BLD);
-    const at::Tensor positions_BK = best_positions(score_BL, kept_of(x_BLD.size(1)));
+    const at::Tensor positions_BK =
+        best_positions(score_BL, std::max<int64_t>(1, kept_of(x_BLD.size(1))));
     const at::Tensor x_BKD = at_positions(x_BLD, positions_BK);
     const at::Tensor change_BKD = body(x_BKD, positions_BK, {}).sub(x_BKD);
     const at::Tensor weight_BK1 = at_positions(score_BL, positions_BK).unsqueeze(-1);
@@ -56,7 +63,7 @@ class Mod : public BlockRouting {
   }
 
   double share_;
-  int64_t tokens_;
+  int64_t tokens_, width_;
   std::optional<nn::Linear> router_;
 };
 

@@ -40,6 +40,9 @@ class PMod : public BlockRouting {
         swing_(settings.swing),
         share_(settings.share_of(args.index, args.blocks)) {
     if (share_ == 1) return;
+    require(share_ == 0 || kept_of(args.tokens) > 0, name(), ": a share of ", share_, " of ",
+            args.tokens, " tokens is less than one token; block_routing.least = 0 and share = 0 ",
+            "say that a block works on none");
     router_.emplace(*this, "", args.D, 1, nn::LinearOptions{.weight_init = nn::Init::zeros()});
   }
 
@@ -58,8 +61,7 @@ class PMod : public BlockRouting {
       weight_BL = weight_BL.masked_fill(fixed_BL, 1);
       key_BL = key_BL.masked_fill(fixed_BL, std::numeric_limits<double>::infinity());
     }
-    const auto routed = static_cast<double>(x_BLD.size(1) - always);
-    const auto kept = static_cast<int64_t>(share_ * routed + 1e-9);
+    const int64_t kept = kept_of(x_BLD.size(1) - always);
     const at::Tensor skipped_BLD = x_BLD.mul(weight_BL.unsqueeze(-1));
     if (kept + always == 0) return skipped_BLD;
     const at::Tensor positions_BK = best_positions(key_BL, kept + always);
@@ -71,6 +73,9 @@ class PMod : public BlockRouting {
   std::vector<double> shares() const override { return {share_}; }
 
  private:
+  int64_t kept_of(int64_t routed) const {
+    return static_cast<int64_t>(share_ * static_cast<double>(routed) + 1e-9);
+  }
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {
     const ops::PrecisionGuard exact(ops::Precision::float32);

@@ -5,13 +5,14 @@
 #include "gallop/config/registry.h"
 #include "gallop/sparse/losses/load.h"
 #include "gallop/sparse/losses/scope.h"
+#include "gallop/sparse/selection.h"
 #include "gallop/sparse/sparse_loss.h"
 
 namespace gallop::sparse {
 
 at::Tensor expected_load(const RoutingRecord& record) {
   const at::Tensor& noisy = record.logits_BLE;
-  const auto k = static_cast<int64_t>(record.active);
+  const int64_t k = whole_active(record.layer + ", loss load", record.active);
   const at::Tensor largest = std::get<0>(noisy.topk(k + 1, -1));  // k < E
   const at::Tensor to_stay = largest.narrow(-1, k, 1), to_enter = largest.narrow(-1, k - 1, 1);
   const at::Tensor needed = at::where(record.mask_BLE, to_stay, to_enter);  // [B, L, E]
@@ -22,8 +23,8 @@ at::Tensor expected_load(const RoutingRecord& record) {
 namespace {
 
 at::Tensor load(const ScopedLossSettings& settings, const RoutingRecord& record) {
-  const auto k = static_cast<int64_t>(record.active);
-  if (k >= record.logits_BLE.size(-1)) return record.logits_BLE.sum().mul(0);  // all take part
+  if (record.active >= static_cast<double>(record.logits_BLE.size(-1)))
+    return record.logits_BLE.sum().mul(0);  // all take part
   return squared_variation(settings.sum(record, "load", expected_load(record)));
 }
 

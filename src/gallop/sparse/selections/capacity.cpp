@@ -43,6 +43,8 @@ int64_t CapacitySettings::capacity(int64_t T, int64_t E, int64_t k) const {
   } else {
     places = std::floor(times(k * T) / static_cast<double>(E) + 1e-9);
   }
+  // No expert can have more places than there are choices, whatever the factor.
+  places = std::min(places, static_cast<double>(T) * static_cast<double>(k));
   return std::max(minimum, static_cast<int64_t>(places));
 }
 
@@ -77,17 +79,16 @@ namespace {
 class CapacitySelection : public Selection {
  public:
   CapacitySelection(const CapacitySettings& settings, const Args& args)
-      : Selection(*args.parent, "router"), settings_(settings), args_(args) {
-    require(args.active >= 1 && std::floor(args.active) == args.active, name(),
-            ": a capacity needs a whole number of choices a token, got ", args.active, " active");
-  }
+      : Selection(*args.parent, "router"),
+        settings_(settings),
+        experts_(args.experts),
+        active_(whole_active(name(), args.active)) {}
 
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
     const at::NoGradGuard no_grad;
     const at::Tensor key_TE = scores.key_BLE.flatten(0, 1);
-    const auto k = static_cast<int64_t>(args_.active);
-    const Placement placed =
-        place(key_TE, k, settings_.capacity(key_TE.size(0), args_.experts, k), order(scores, ctx));
+    const Placement placed = place(
+        key_TE, active_, settings_.capacity(key_TE.size(0), experts_, active_), order(scores, ctx));
     const auto mask = [&](const at::Tensor& set_Tk) {
       return at::zeros(key_TE.sizes(), set_Tk.options())
           .scatter(1, placed.expert_Tk, set_Tk)
@@ -115,7 +116,7 @@ class CapacitySelection : public Selection {
   }
 
   CapacitySettings settings_;
-  Args args_;
+  int64_t experts_, active_;
 };
 
 const config::Register<Selection, CapacitySettings> registered{

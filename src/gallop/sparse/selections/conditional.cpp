@@ -29,6 +29,7 @@ class ConditionalSelection : public Selection {
   }
 
   Pools pools() const override { return of_->pools(); }
+  std::optional<double> kept_a_token() const override { return of_->kept_a_token(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
   InferenceThreshold* threshold() override { return of_->threshold(); }
   at::Tensor exact_threshold(const at::Tensor& gate_NLE,

@@ -94,6 +94,9 @@ class DiffMoeSelection : public Selection {
   void take_the_best(const at::Tensor& key_BLE, Selected& selected) const {
     const at::Tensor key_ET = by_expert(key_BLE);
     const int64_t K = kept_of_pool(active_, key_ET.size(1), experts_);
+    if (K == 0 && key_ET.size(1) > 0) {
+      fail(name(), ": ", nothing_kept(active_, key_ET.size(1), experts_));
+    }
     selected.mask_BLE = ops::topk_mask(key_ET, K).mask_RN.t().reshape(key_BLE.sizes());
     if (K == 0) return;
     const at::Tensor kappa_E =

@@ -39,7 +39,7 @@ class GroupedSelection : public Selection {
       : Selection(*args.parent, "router"),
         settings_(settings),
         tokens_(args.tokens),
-        active_(static_cast<int64_t>(args.active)),
+        active_(whole_active(name(), args.active)),
         bias_(*this, "e_score_correction_bias", {args.experts}, nn::Init::zeros(),
               {.decay = false, .buffer = true}) {
     require(args.experts % settings.groups == 0, name(), ": ", args.experts,

@@ -27,7 +27,7 @@ class GrowingSelection : public Selection {
       : Selection(*args.parent, "router"),
         settings_(settings),
         tokens_(args.tokens),
-        to_(static_cast<int64_t>(args.active)),
+        to_(whole_active(name(), args.active)),
         counter_(*this) {
     require(settings.from <= args.experts, name(), ": selection.from = ", settings.from, " of ",
             args.experts, " experts");
