@@ -32,6 +32,7 @@ class MixtureOfHeads : public MultiHead {
  public:
   MixtureOfHeads(const MixtureOfHeadsSettings& settings, const Args& args)
       : MultiHead(args),
+        width_(static_cast<double>(args.D)),
         shared_(settings.shared),
         active_(settings.active),
         losses_(sparse::make_losses(settings.losses, {.layers = args.layers})) {
@@ -40,7 +41,7 @@ class MixtureOfHeads : public MultiHead {
             " chosen heads are more than the ", args.heads, " there are");
     require(active_ > 0 || routed == 0, name(), ": no token would use ", routed,
             " of the heads: give attention.active, or share all");
-    const nn::LinearOptions no_bias{.bias = false};
+    const nn::LinearOptions no_bias{.bias = false, .attributes = {.beside = true}};
     if (active_ > 0) choice_.emplace(*this, "wg", args.D, routed, no_bias);
     if (active_ > 0 && shared_ > 0) kinds_.emplace(*this, "wg_0", args.D, 2, no_bias);
     // A softmax over one head is 1.
@@ -52,6 +53,15 @@ class MixtureOfHeads : public MultiHead {
     if (ctx.taps != nullptr) ctx.taps->add(name() + ".gates", gates_BLN);
     const at::Tensor heads_BLNd = of_heads(x_BLD).unflatten(-1, {heads(), -1});
     return project(heads_BLNd.mul(gates_BLN.unsqueeze(-1)).flatten(2));
+  }
+
+  // The heads before their gates.
+  nn::Activations activations(double tokens) const override {
+    const double T = tokens * parameters().front()->attributes().uses;
+    const double of_gates = T * 4 * static_cast<double>(heads());
+    return {.kept = T * width_ + of_gates,
+            .passing = T * width_ + of_gates,
+            .recorded = active_ > 0 ? of_gates : 0};
   }
 
  private:
@@ -92,7 +102,7 @@ class MixtureOfHeads : public MultiHead {
                               .mask_BLE = mask_BLR,
                               .chosen_BLE = mask_BLR,
                               .assignment = sparse::make_assignment(mask_BLR, gate_BLR),
-                              .x_BLD = x_BLD,
+                              .x_BLD = ctx.training ? x_BLD : at::Tensor(),
                               .label_B = ctx.label_B,
                               .timestep_B = ctx.timestep_B,
                               .losses = &losses_});
@@ -100,6 +110,7 @@ class MixtureOfHeads : public MultiHead {
     return gate_BLR;
   }
 
+  double width_;
   int64_t shared_, active_;
   std::vector<std::unique_ptr<sparse::SparseLoss>> losses_;
   std::optional<nn::Linear> choice_, kinds_, among_shared_;

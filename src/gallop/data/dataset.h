@@ -18,6 +18,7 @@ struct DatasetInfo {
   int64_t count = 0, channels = 0, height = 0, width = 0;
   int64_t classes = 0;                   ///< 0: no labels
   std::vector<std::string> class_names;  ///< empty if unknown
+  int64_t resident_bytes = 0;            ///< of samples that are held in memory
   bool latent = false;                   ///< latents cannot be shown as images
   std::string detail;  ///< encoder, scale factor, crop: one line for `gallop data info`
 };

@@ -42,6 +42,7 @@ void crop_all(DatasetInfo& info, std::vector<uint8_t>& pixels, int64_t side) {
 StoredImages::StoredImages(DatasetInfo info, std::vector<uint8_t> pixels,
                            std::vector<uint8_t> labels)
     : info_(std::move(info)), pixels_(std::move(pixels)), labels_(std::move(labels)) {
+  info_.resident_bytes = static_cast<int64_t>(pixels_.size() + labels_.size());
   const auto count = static_cast<size_t>(info_.count);
   const auto size = static_cast<size_t>(info_.channels * info_.height * info_.width);
   require(pixels_.size() == count * size && labels_.size() == count, info_.path, ": ", count,

@@ -13,6 +13,14 @@
 
 namespace gallop::models {
 
+/// Numbers of one sample that a model holds beside its weights.
+struct Footprint {
+  double kept = 0;       ///< in training, by all parts for the backward pass
+  double passing = 0;    ///< beside those, while the largest part runs backward
+  double inference = 0;  ///< the most at once in a forward without gradients
+  double recorded = 0;   ///< beside those, by the routing that was asked for
+};
+
 /// A network on images or latents: x [B, C, H, W], a time and perhaps a label -> [B, C_out, H, W].
 class Model : public nn::Module {
  public:
@@ -40,9 +48,8 @@ class Model : public nn::Module {
   virtual int64_t tokens() const = 0;
   /// Multiply-adds of one sample outside the weight matrices (attention scores and values).
   virtual int64_t attention_multiply_adds() const = 0;
-  /// Bytes that one training sample keeps for the backward pass (an estimate), in the given element
-  /// size.
-  virtual int64_t activation_bytes(int64_t element_size) const = 0;
+  /// What one sample takes, an estimate.
+  virtual Footprint footprint() const = 0;
   /// One line: sizes as a person would say them.
   virtual std::string summary() const = 0;
 };

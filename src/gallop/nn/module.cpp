@@ -100,6 +100,32 @@ std::vector<Module*> Module::modules() const {
   return all;
 }
 
+Activations Module::activations(double tokens) const {
+  Activations all;
+  for (const auto& entry : entries_) {
+    const auto* parameter = std::get_if<Parameter*>(&entry);
+    if (parameter == nullptr || !(*parameter)->trainable()) continue;
+    const std::vector<int64_t>& shape = (*parameter)->shape();
+    const Attributes& attributes = (*parameter)->attributes();
+    if (shape.size() < 2) continue;
+    // A convolution is a matrix of its patches.
+    const bool flat = shape.size() > 3;
+    const auto numel = static_cast<double>((*parameter)->numel());
+    const auto out = static_cast<double>(flat ? shape[0] : shape[shape.size() - 2]);
+    const double in = flat ? numel / out : static_cast<double>(shape.back());
+    const double matrices = attributes.active * numel / (in * out);
+    const double uses = attributes.uses * matrices * (attributes.per_sample ? 1 : tokens);
+    all += {.kept = uses * ((attributes.beside ? 0 : in) + out), .passing = uses * (in + 2 * out)};
+  }
+  return all;
+}
+
+Activations Module::all_activations(double tokens) const {
+  Activations all = activations(tokens);
+  for (const Module* module : modules()) all += module->activations(tokens);
+  return all;
+}
+
 void Module::scale_uses(double factor) {
   for (Parameter* parameter : parameters()) parameter->attributes_.uses *= factor;
 }

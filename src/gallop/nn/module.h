@@ -43,6 +43,20 @@ struct Attributes {
   double active = 1;        ///< share of its elements that an average token uses (k/E for experts)
   bool routed = false;      ///< of experts that tokens choose from: used more if they choose more
   double uses = 1;  ///< times that an average token goes through it (depth selection, recursion)
+  bool beside = false;  ///< reads what another layer reads, too, and keeps for the backward pass
+};
+
+/// Numbers of one sample that a forward holds beside the weights.
+struct Activations {
+  double kept = 0;      ///< in training, from a part's forward to its backward pass
+  double passing = 0;   ///< beside those, while the part itself runs backward
+  double recorded = 0;  ///< at inference, by the routing that was asked for, to the end
+  Activations& operator+=(const Activations& other) {
+    kept += other.kept;
+    passing += other.passing;
+    recorded += other.recorded;
+    return *this;
+  }
 };
 
 /// One named tensor of a model: declared with name, shape and init before anything is allocated, so
@@ -102,6 +116,12 @@ class Module {
   std::vector<Parameter*> parameters() const;
   /// All modules below, each before its own.
   std::vector<Module*> modules() const;
+  /// What this part itself, those below aside, holds of a sample of that many tokens: an estimate.
+  /// Without an answer of its own, each of its matrices [..., out, in] keeps what goes in and what
+  /// comes out, as often as a token uses it.
+  virtual Activations activations(double tokens) const;
+  /// The sum over this part and all below.
+  Activations all_activations(double tokens) const;
   /// Says that an average token goes through everything below `factor` times as often.
   void scale_uses(double factor);
   /// Null pointer if there is none of that full name.

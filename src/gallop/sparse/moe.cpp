@@ -81,6 +81,7 @@ int64_t MoeSettings::hidden_of(int64_t D) const {
 Moe::Moe(const MoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
       active_(settings.candidates().active),
+      experts_count_(settings.candidates().experts),
       losses_(make_losses(settings.losses, {.layers = args.layers})),
       weighting_(config::make<Weighting>(settings.weighting, {})) {
   const auto [E, k] = settings.candidates();
@@ -148,7 +149,8 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
          .compared_BLE = selected.compared_BLE.defined() ? selected.compared_BLE : scores.gate_BLE,
          .kappa = selected.kappa,
          .assignment = assignment,
-         .x_BLD = x_BLD,
+         // For losses: beyond a layer they would double what a forward at inference holds.
+         .x_BLD = ctx.training ? x_BLD : at::Tensor(),
          .label_B = ctx.label_B,
          .timestep_B = ctx.timestep_B,
          .extras = std::move(routed.extras),
@@ -157,6 +159,15 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
          .selection = selection_.get()});
   }
   return y_TD.reshape(x_BLD.sizes());
+}
+
+nn::Activations Moe::activations(double tokens) const {
+  const nn::Parameter& any = *experts_->parameters().front();
+  const double T = tokens * any.attributes().uses;
+  const auto E = static_cast<double>(experts_count_);
+  return {.kept = T * (2.5 * E + 20 * active_),
+          .passing = T * 2 * E,
+          .recorded = T * (2.5 * E + 5 * active_)};
 }
 
 namespace {

@@ -48,13 +48,20 @@ class Moe : public nn::FeedForward {
   Moe(const MoeSettings& settings, const Args& args);
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override;
 
+  /// Of scores, masks and pairs.
+  nn::Activations activations(double tokens) const override;
+
   Selection& selection() { return *selection_; }
+  const Selection& selection() const { return *selection_; }
+  /// K, the wanted experts a token.
+  double active() const { return active_; }
   const Experts& experts() const { return *experts_; }
 
  private:
   void check_kept(double active) const;
 
   double active_;
+  int64_t experts_count_;
   std::vector<std::unique_ptr<SparseLoss>> losses_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<Gate> gate_;

@@ -48,7 +48,7 @@ struct RoutingRecord {
   at::Tensor compared_BLE;  ///< what the selection's threshold is compared with, if it has one
   at::Tensor kappa;  ///< K-th largest gated score of each pool; undefined at inference by threshold
   Assignment assignment;
-  at::Tensor x_BLD;                          ///< the tokens that were routed
+  at::Tensor x_BLD;                          ///< the tokens that were routed; in training only
   at::Tensor label_B, timestep_B;            ///< as the context brought them
   std::map<std::string, at::Tensor> extras;  ///< of the router, see Routed
   const std::vector<std::unique_ptr<SparseLoss>>* losses = nullptr;  ///< of this layer

@@ -59,6 +59,14 @@ at::Tensor SoftMoe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& c
   return combine.flatten(2).matmul(out_BSD);  // [B, L, D]
 }
 
+nn::Activations SoftMoe::activations(double tokens) const {
+  const double uses = phi_.attributes().uses;
+  const auto D = static_cast<double>(phi_.shape()[0]),
+             slots = static_cast<double>(phi_.shape()[1] * phi_.shape()[2]);
+  return {.kept = uses * (tokens * (D + 3 * slots) + 2 * slots * D),
+          .passing = uses * (2 * tokens * slots + slots * D)};
+}
+
 namespace {
 
 const config::Register<nn::FeedForward, SoftMoeSettings> registered{

@@ -25,6 +25,8 @@ class SoftMoe : public nn::FeedForward {
   SoftMoe(const SoftMoeSettings& settings, const Args& args);
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override;
 
+  nn::Activations activations(double tokens) const override;
+
   struct Mixing {
     at::Tensor dispatch_BLES;  ///< sums to 1 over the tokens
     at::Tensor combine_BLES;   ///< sums to 1 over all slots

@@ -5,7 +5,7 @@ namespace gallop::sparse {
 TargetHead::TargetHead(nn::Module& router, const Router::Args& args) {
   if (args.target_width == 0) return;
   linear_.emplace(router, "target", args.D, args.target_width,
-                  nn::LinearOptions{.attributes = {.auxiliary = true}});
+                  nn::LinearOptions{.attributes = {.auxiliary = true, .beside = true}});
 }
 
 at::Tensor TargetHead::forward(const at::Tensor& z_BLD, const nn::ForwardContext& ctx) const {

@@ -1,30 +1,109 @@
 #include "gallop/training/estimate.h"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <sstream>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/sparse/moe.h"
+#include "gallop/training/sample_sheet.h"
 
 namespace gallop::training {
 
 namespace {
 
-constexpr uint64_t element_size = 4;
-// libtorch, the decoded small data sets and the heap's slack.
-constexpr uint64_t program_bytes = uint64_t{450} << 20;
+constexpr double element_size = 4;
+// What a run of a model of no size holds, and the share that lies unused between the activations
+// of a heap which gives nothing back; both measured.
+constexpr uint64_t program_bytes = uint64_t{140} << 20;
+constexpr double heap = 1.15;
+
+uint64_t bytes_of(double numbers) { return static_cast<uint64_t>(numbers * element_size); }
+
+bool is_matrix(const nn::Parameter& parameter) {
+  const size_t dims = parameter.shape().size();
+  return !parameter.attributes().buffer && (dims == 2 || dims == 3);
+}
+
+// Numbers of the weight matrices: all, and the largest one.
+struct Matrices {
+  double all = 0, largest = 0;
+  explicit Matrices(const models::Model& model) {
+    for (const nn::Parameter* parameter : model.parameters()) {
+      if (!is_matrix(*parameter) || !parameter->trainable()) continue;
+      const auto numel = static_cast<double>(parameter->numel());
+      all += numel;
+      largest = std::max(largest, numel);
+    }
+  }
+};
+
+// The gradient of a matrix is summed in as many parts as there are thousands of rows (a power of
+// two); the first one is the gradient itself.
+double partial_gradients(const models::Model& model, int64_t batch) {
+  double most = 0;
+  for (const nn::Parameter* parameter : model.parameters()) {
+    if (!is_matrix(*parameter) || !parameter->trainable()) continue;
+    const nn::Attributes& attributes = parameter->attributes();
+    const double rows = static_cast<double>(batch) * attributes.active * attributes.uses *
+                        (attributes.per_sample ? 1 : static_cast<double>(model.tokens()));
+    const auto parts = std::bit_ceil(static_cast<uint64_t>(std::ceil(std::max(rows, 1.0) / 1024)));
+    most = std::max(most, static_cast<double>((parts - 1) * parameter->numel()));
+  }
+  return most;
+}
 
 }  // namespace
 
-Estimate estimate(const models::Model& model, const Recipe& recipe) {
+Estimate estimate(const models::Model& model, const Recipe& recipe, const data::DatasetInfo& data) {
   Estimate e;
   e.counts = models::count(model);
   e.flops_per_step = models::training_flops(model) *
                      static_cast<double>(recipe.train.batch * recipe.train.accumulate);
-  // Weights and their average in full; gradient and two moments of what is trained.
-  e.weights = element_size * static_cast<uint64_t>(2 * e.counts.total + 3 * e.counts.trainable);
-  e.activations = static_cast<uint64_t>(model.activation_bytes(element_size) * recipe.train.batch);
-  e.peak = program_bytes + e.weights + e.activations;
+  const auto total = static_cast<double>(e.counts.total),
+             trainable = static_cast<double>(e.counts.trainable);
+  const auto batch = static_cast<double>(recipe.train.batch);
+  const models::Footprint sample = model.footprint();
+  const Matrices matrices(model);
+
+  // Products cut up to two matrices into panels, in memory that stays.
+  e.weights = bytes_of(2 * total + 2 * trainable + 2 * matrices.largest);
+  e.gradients = bytes_of(trainable);
+  e.activations = bytes_of(heap * batch * (sample.kept + sample.passing) +
+                           partial_gradients(model, recipe.train.batch));
+  const bool saves =
+      recipe.checkpoint.background_save && recipe.checkpoint.every < recipe.train.steps;
+  e.saving = saves ? bytes_of(2 * total + 2 * trainable) : 0;
+
+  if (recipe.eval.every > 0) {
+    const auto at_once = static_cast<double>(std::min(recipe.eval.batch, recipe.eval.samples));
+    e.evaluation = bytes_of(matrices.all + heap * at_once * (sample.inference + sample.recorded));
+  }
+  if (recipe.sample.every > 0) {
+    // With guidance each sample goes through the network twice.
+    const auto at_once = static_cast<double>(
+        std::min<int64_t>(sample_request(recipe).batch,
+                          recipe.sample.per_class * std::clamp<int64_t>(data.classes, 1, 10)));
+    const double twice = recipe.sample.guidance == 1 ? 1 : 2;
+    e.evaluation =
+        std::max(e.evaluation, bytes_of(matrices.all + heap * twice * at_once * sample.inference));
+  }
+
+  const auto waiting = static_cast<double>(recipe.data.queue + recipe.data.workers + 1);
+  e.data =
+      static_cast<uint64_t>(data.resident_bytes) +
+      bytes_of(waiting * batch * static_cast<double>(data.channels * data.height * data.width));
+  e.program = program_bytes;
+
+  // Activations go as gradients come; with several micro-batches the gradients of the others are
+  // there already, and a matrix has two.
+  const uint64_t step = recipe.train.accumulate > 1
+                            ? e.activations + e.gradients + bytes_of(2 * matrices.largest)
+                            : std::max(e.activations, e.gradients);
+  e.peak = e.program + e.data + e.weights + e.saving + std::max(step, e.evaluation);
   return e;
 }
 
@@ -35,19 +114,51 @@ std::string describe(const models::Model& model, const Estimate& e) {
        << "; by the paper's rule (weight matrices of the blocks) "
        << human_count(static_cast<double>(e.counts.paper_total)) << ", active "
        << human_count(e.counts.paper_active) << "\ncost: " << human_count(e.flops_per_step)
-       << "FLOP a step; memory about " << human_bytes(e.peak) << " (weights and optimizer "
-       << human_bytes(e.weights) << ", activations " << human_bytes(e.activations) << ")";
+       << "FLOP a step; memory about " << human_bytes(e.peak) << " (weights, average and moments "
+       << human_bytes(e.weights) << ", gradients " << human_bytes(e.gradients) << ", activations "
+       << human_bytes(e.activations);
+  if (e.saving > 0) text << ", background saves " << human_bytes(e.saving);
+  if (e.evaluation > 0) text << ", evaluation " << human_bytes(e.evaluation);
+  text << ", data and program " << human_bytes(e.data + e.program) << ")";
   return text.str();
+}
+
+std::string rounding_of_experts(const models::Model& model) {
+  for (const nn::Module* module : model.modules()) {
+    const auto* moe = dynamic_cast<const sparse::Moe*>(module);
+    if (moe == nullptr) continue;
+    const double kept = moe->selection().kept_a_token().value_or(moe->active());
+    if (kept >= 0.95 * moe->active()) continue;
+    std::ostringstream text;
+    text << moe->name() << ": the selection keeps " << kept << " experts a token, not the "
+         << moe->active() << " that mlp.active says: its pools are small, and each keeps a whole "
+         << "number. More active experts, or a selection over the batch (race, bl), round less";
+    return text.str();
+  }
+  return "";
 }
 
 void require_memory(const Estimate& e, double limit) {
   const uint64_t available = memory_info().available;
-  if (limit <= 0 || available == 0) return;
-  require(static_cast<double>(e.peak) <= limit * static_cast<double>(available),
-          "training this model needs about ", human_bytes(e.peak), ", and ", human_bytes(available),
-          " can be had (memory_limit = ", limit,
-          "). A smaller train.batch with train.accumulate lowers the ", human_bytes(e.activations),
-          " of activations; memory_limit = 0 starts anyway.");
+  if (limit <= 0 || available == 0 ||
+      static_cast<double>(e.peak) <= limit * static_cast<double>(available)) {
+    return;
+  }
+  std::ostringstream help;
+  if (e.evaluation > std::max(e.activations, e.gradients)) {
+    help << "A smaller eval.batch lowers the " << human_bytes(e.evaluation)
+         << " of evaluations, eval.every = 0 with sample.every = 0 leaves them out";
+  } else {
+    help << "A smaller train.batch with train.accumulate lowers the " << human_bytes(e.activations)
+         << " of activations";
+  }
+  if (e.saving > 0) {
+    help << "; checkpoint.background_save = false saves the " << human_bytes(e.saving)
+         << " of the copy that checkpoints are written from";
+  }
+  fail("training this model needs about ", human_bytes(e.peak), ", and ", human_bytes(available),
+       " can be had (memory_limit = ", limit, "). ", help.str(),
+       "; memory_limit = 0 starts anyway.");
 }
 
 }  // namespace gallop::training

@@ -69,7 +69,7 @@ std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
 // Where the run shall lie; throws before anything is written if it could not be trained.
 std::string folder_of_a_possible_run(const Recipe& recipe, const tasks::Task& task,
                                      const models::Model& model) {
-  require_memory(estimate(model, recipe), recipe.memory_limit);
+  require_memory(estimate(model, recipe, task.data_info()), recipe.memory_limit);
   if (recipe.sample.every > 0) task.check(model, sample_request(recipe));
   return recipe.out;
 }
@@ -107,7 +107,10 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
       average_(task_->make_model()),
       directory_(folder_of_a_possible_run(recipe_, *task_, *model_)),
       store_(directory_.path(), recipe_.checkpoint) {
-  log_info(describe(*model_, estimate(*model_, recipe_)));
+  log_info(describe(*model_, estimate(*model_, recipe_, task_->data_info())));
+  if (const std::string rounding = rounding_of_experts(*model_); !rounding.empty()) {
+    log_warning(rounding);
+  }
   const int64_t threads = use_threads(recipe_);
   const nn::Placement placement = placement_of(recipe_);
   log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,

@@ -3,6 +3,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/silu.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -48,6 +49,7 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
                    const DitSettings& settings)
     : Module(parent, "blocks." + std::to_string(index)),
       index_(index),
+      width_(sizes.width),
       attn_(config::make<blocks::Attention>(
           settings.attention,
           {.parent = this, .D = sizes.width, .heads = sizes.heads, .layers = sizes.depth})),
@@ -83,6 +85,11 @@ std::pair<at::Tensor, at::Tensor> modulated(const blocks::ResidualStream& stream
 }
 
 }  // namespace
+
+nn::Activations DitBlock::activations(double tokens) const {
+  const double numbers = tokens * uses() * static_cast<double>(width_);
+  return {.kept = 2 * numbers, .passing = 2 * numbers};
+}
 
 double DitBlock::uses() const {
   const std::vector<double> shares = routing_->shares();
@@ -206,23 +213,26 @@ int64_t Dit::attention_multiply_adds() const {
   return std::llround(pairs * static_cast<double>(2 * L * L * sizes_.width));
 }
 
-int64_t Dit::activation_bytes(int64_t element_size) const {
-  // A block keeps its two streams, two norms, qkv, attention output and branch products (about 12 D
-  // a token) and, for each unit of hidden width that is active, the value before and after the
-  // activation.
-  double hidden = 0;
-  for (const nn::Parameter* parameter : parameters()) {
-    const std::string name = parameter->name();
-    if (name.find("fc1.bias") != std::string::npos) {
-      const nn::Attributes& attributes = parameter->attributes();
-      hidden += attributes.active * attributes.uses * static_cast<double>(parameter->numel());
+Footprint Dit::footprint() const {
+  const auto L = static_cast<double>(tokens()), D = static_cast<double>(sizes_.width);
+  const auto& in = sizes_.args;
+  Footprint all;
+  for (const auto& block : blocks_) {
+    const nn::Activations own = block->all_activations(L);
+    double passing = 0;
+    for (const nn::Module* part : block->modules()) {
+      passing = std::max(passing, part->activations(L).passing);
     }
+    all.kept += own.kept;
+    all.recorded += own.recorded;
+    all.passing = std::max(all.passing, passing + 2 * L * D);
+    all.inference = std::max(all.inference, own.kept);
   }
-  double depth = 0;
-  for (const auto& block : blocks_) depth += block->uses();
-  const double width = static_cast<double>(sizes_.width);
-  const double per_token = 14 * width * depth + 2.5 * hidden;
-  return static_cast<int64_t>(per_token * static_cast<double>(tokens() * element_size));
+  // The images with noise, target and output, and the ends of the network.
+  const auto image = static_cast<double>(in.channels * in.height * in.width);
+  all.kept += 8 * image + 3 * L * D;
+  all.inference += 6 * image + 2 * L * D;
+  return all;
 }
 
 std::string Dit::summary() const {

@@ -33,11 +33,13 @@ class DitBlock : public nn::Module {
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
   nn::FeedForward& feed_forward() { return *mlp_; }
   const sparse::BlockRouting& routing() const { return *routing_; }
+  /// Of the stream, which both sublayers read.
+  nn::Activations activations(double tokens) const override;
   /// Times that an average token goes through its attention and feed-forward layer.
   double uses() const;
 
  private:
-  int64_t index_;
+  int64_t index_, width_;
   std::unique_ptr<blocks::Attention> attn_;
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
@@ -69,7 +71,7 @@ class Dit : public Model {
   at::Tensor to_tokens(const at::Tensor& image_BCHW) const override;
   int64_t tokens() const override { return sizes_.tokens(); }
   int64_t attention_multiply_adds() const override;
-  int64_t activation_bytes(int64_t element_size) const override;
+  Footprint footprint() const override;
   std::string summary() const override;
 
   const DitSizes& sizes() const { return sizes_; }

@@ -47,6 +47,13 @@ class Mod : public BlockRouting {
     return put_positions(x_BLD, positions_BK, x_BKD.add(change_BKD.mul(weight_BK1)));
   }
 
+  // Around the block: what it changes, and the tokens it is put among.
+  nn::Activations activations(double tokens) const override {
+    if (!router_) return {};
+    const double numbers = tokens * static_cast<double>(width_) * (1 + 2 * shares()[0]);
+    return {.kept = numbers, .passing = numbers};
+  }
+
   std::vector<double> shares() const override {
     if (!router_) return {1};
     return {static_cast<double>(kept_of(tokens_)) / static_cast<double>(tokens_)};
@@ -54,7 +61,7 @@ class Mod : public BlockRouting {
 
  private:
   int64_t kept_of(int64_t L) const {
-    return std::max<int64_t>(1, static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9));
+    return static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9);
   }
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {

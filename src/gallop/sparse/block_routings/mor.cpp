@@ -51,6 +51,15 @@ class Mor : public BlockRouting {
                                         : token_choice(x_BLD, body, ctx);
   }
 
+  // Each recursion: the state of all tokens, and the steps of those that it takes.
+  nn::Activations activations(double tokens) const override {
+    double numbers = 0;
+    for (const double share : shares()) {
+      numbers += tokens * static_cast<double>(router_.shape()[1]) * (1 + 2 * share);
+    }
+    return {.kept = numbers, .passing = numbers / static_cast<double>(N())};
+  }
+
   std::vector<double> shares() const override {
     std::vector<double> shares(N(), 1);
     if (settings_.choice != "expert") return shares;
@@ -119,7 +128,7 @@ class Mor : public BlockRouting {
                             .mask_BLE = mask_BLN,
                             .chosen_BLE = mask_BLN,
                             .assignment = make_assignment(mask_BLN, logits_BLN),
-                            .x_BLD = x_BLD,
+                            .x_BLD = ctx.training ? x_BLD : at::Tensor(),
                             .label_B = ctx.label_B,
                             .timestep_B = ctx.timestep_B,
                             .losses = &losses_});

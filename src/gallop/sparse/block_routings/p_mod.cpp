@@ -37,6 +37,7 @@ class PMod : public BlockRouting {
  public:
   PMod(const PModSettings& settings, const Args& args)
       : BlockRouting(*args.parent, "routing"),
+        width_(args.D),
         swing_(settings.swing),
         share_(settings.share_of(args.index, args.blocks)) {
     if (share_ == 1) return;
@@ -70,6 +71,13 @@ class PMod : public BlockRouting {
                               at_positions(weight_BL, positions_BK)));
   }
 
+  // Around the block: all tokens reweighted, those of it chosen and put back.
+  nn::Activations activations(double tokens) const override {
+    if (!router_) return {};
+    const double numbers = tokens * static_cast<double>(width_) * (1 + 2 * share_);
+    return {.kept = numbers, .passing = numbers};
+  }
+
   std::vector<double> shares() const override { return {share_}; }
 
  private:
@@ -82,6 +90,7 @@ class PMod : public BlockRouting {
     return router_->forward(x_BLD).squeeze(-1);
   }
 
+  int64_t width_;
   double swing_, share_;
   std::optional<nn::Linear> router_;
 };

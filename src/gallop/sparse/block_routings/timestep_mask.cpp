@@ -86,6 +86,13 @@ class TimestepMask : public BlockRouting {
     return body(masked_BLD, {}, {}).add(x_BLD.sub(masked_BLD));
   }
 
+  // The rows of the chosen maps, the mask and what it makes of the token.
+  nn::Activations activations(double tokens) const override {
+    const auto D = static_cast<double>(weight_.shape()[1]);
+    const double numbers = tokens * D * (2 * static_cast<double>(active_) + 3);
+    return {.kept = numbers, .passing = numbers};
+  }
+
  private:
   // Their order decides, so they stay float32.
   at::Tensor logits(const at::Tensor& time_embedding_BD) const {

@@ -32,6 +32,8 @@ class GroupedLinear : public nn::Module {
     return grouped_linear(x_PI, pairs, *weight_, bias_ ? **bias_ : at::Tensor());
   }
   at::Tensor mean_rows() const { return weight_->mean(1); }
+  const nn::Parameter& weight() const { return weight_; }
+  nn::Activations activations(double) const override { return {}; }  // its owner counts
 
  private:
   nn::Parameter weight_;
@@ -57,6 +59,13 @@ class GluExperts : public Experts {
   }
 
   at::Tensor keys_ED() const override { return gate_.mean_rows(); }
+
+  // Rows of pairs before and after the three layers, and around activation and product.
+  nn::Activations activations(double tokens) const override {
+    const auto [pairs, D, H] = used_by(gate_.weight(), tokens);
+    const double T = tokens * gate_.weight().attributes().uses;
+    return {.kept = pairs * (2 * D + 4 * H) + T * D, .passing = pairs * (2 * D + 6 * H)};
+  }
 
  private:
   std::string activation_;

@@ -47,6 +47,14 @@ Assignment some_experts(const Assignment& pairs, int64_t first, int64_t count) {
           .weights = pairs.weights.narrow(0, begin, size)};
 }
 
+UsedExperts used_by(const nn::Parameter& weight_EHD, double tokens) {
+  const nn::Attributes& attributes = weight_EHD.attributes();
+  const std::vector<int64_t>& shape = weight_EHD.shape();
+  return {.pairs = tokens * attributes.uses * attributes.active * static_cast<double>(shape[0]),
+          .D = static_cast<double>(shape[2]),
+          .H = static_cast<double>(shape[1])};
+}
+
 at::Tensor activate(const at::Tensor& x, const std::string& activation) {
   if (activation == "relu") return at::relu(x);
   return activation == "silu" ? at::silu(x) : ops::gelu_tanh(x);

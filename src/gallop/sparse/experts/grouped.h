@@ -22,6 +22,12 @@ Assignment all_pairs(int64_t experts, const at::Tensor& x_TD);
 /// The pairs of experts first .. first+count-1 alone, as experts 0 .. count-1.
 Assignment some_experts(const Assignment& pairs, int64_t first, int64_t count);
 
+/// Of the weights [E, H, D] of experts: the pairs of a sample, D and H.
+struct UsedExperts {
+  double pairs, D, H;
+};
+UsedExperts used_by(const nn::Parameter& weight_EHD, double tokens);
+
 /// "gelu" (tanh), "relu" or "silu".
 at::Tensor activate(const at::Tensor& x, const std::string& activation);
 inline const std::vector<std::string>& activations() {

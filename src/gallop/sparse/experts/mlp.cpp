@@ -61,6 +61,16 @@ class MlpExperts : public Experts {
 
   at::Tensor keys_ED() const override { return fc1_weight_->mean(1); }
 
+  // The fused kernel keeps what goes into the activation, and no pair's row twice.
+  nn::Activations activations(double tokens) const override {
+    const auto [pairs, D, H] = used_by(fc1_weight_, tokens);
+    const double T = tokens * fc1_weight_.attributes().uses;
+    if (activation_ == "gelu") {
+      return {.kept = pairs * H + T * D, .passing = pairs * (2 * H + D) + T * D};
+    }
+    return {.kept = pairs * 2 * (D + H) + T * D, .passing = pairs * (D + 2 * H)};
+  }
+
  private:
   std::string activation_;
   nn::Parameter fc1_weight_;

@@ -33,6 +33,14 @@ class NeuronExperts : public Experts {
 
   at::Tensor keys_ED() const override { return *in_; }
 
+  // The token's row, both rows of the neuron and what comes out, of each pair.
+  nn::Activations activations(double tokens) const override {
+    const nn::Attributes& attributes = in_.attributes();
+    const auto E = static_cast<double>(in_.shape()[0]), D = static_cast<double>(in_.shape()[1]);
+    const double T = tokens * attributes.uses, pairs = T * attributes.active * E;
+    return {.kept = pairs * 4 * D + T * D, .passing = pairs * 3 * D};
+  }
+
  private:
   std::string activation_;
   nn::Parameter in_, out_;

@@ -53,6 +53,16 @@ class UnequalExperts : public Experts {
     return combine(at::cat(parts), pairs, x_TD);
   }
 
+  // As experts of the mean width.
+  nn::Activations activations(double tokens) const override {
+    const nn::Attributes& attributes = fc1_weight_.attributes();
+    const auto D = static_cast<double>(fc1_weight_.shape()[1]);
+    const double T = tokens * attributes.uses,
+                 pairs = T * attributes.active * static_cast<double>(settings_.widths.size()),
+                 hidden = T * attributes.active * static_cast<double>(units());
+    return {.kept = pairs * 2 * D + hidden * 2 + T * D, .passing = pairs * D + hidden * 2};
+  }
+
  private:
   static const UnequalSettings& checked(const UnequalSettings& settings, const Args& args) {
     require(static_cast<int64_t>(settings.widths.size()) == args.experts, args.parent->name(),

@@ -40,6 +40,13 @@ class SmoothedGate : public Gate {
     return {in.logits_BLE, gate_BLE, gate_BLE};
   }
 
+  // A token's similarity to all others, twice.
+  nn::Activations activations(double tokens) const override {
+    const auto D = static_cast<double>(similarity_.shape()[0]);
+    const double T = tokens * similarity_.attributes().uses;
+    return {.kept = T * (D + 2 * tokens), .passing = T * (D + 2 * tokens)};
+  }
+
  private:
   SmoothedSettings settings_;
   nn::Parameter similarity_;

@@ -30,6 +30,12 @@ class CentroidRouter : public Router {
             .head_BLH = head_.forward(x_BLD, ctx)};
   }
 
+  // The distance of each token from each centroid in every direction.
+  nn::Activations activations(double tokens) const override {
+    const double numbers = tokens * static_cast<double>(centroids_.numel());
+    return {.kept = numbers, .passing = 2 * numbers};
+  }
+
  private:
   bool nearest_;
   nn::Parameter centroids_;

@@ -16,7 +16,7 @@ class NoisyRouter : public Router {
       : Router(*args.parent, "router"),
         gate_(*this, "gate", args.D, args.experts, {.bias = false}),
         noise_(*this, "noise", args.D, args.experts,
-               {.bias = false, .weight_init = nn::Init::zeros()}),
+               {.bias = false, .weight_init = nn::Init::zeros(), .attributes = {.beside = true}}),
         head_(*this, args) {}
 
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
