@@ -82,7 +82,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"grey-alpha.png", 13, 7, 1, grey_at}, Case{"grey-16-bit.png", 13, 7, 1, grey_at},
         Case{"grey-1-bit.png", 13, 7, 1, check_at}, Case{"palette.png", 13, 7, 3, palette_at},
         Case{"rgb.jpg", 40, 24, 3, smooth_at, 4}, Case{"progressive.jpg", 40, 24, 3, smooth_at, 4},
-        Case{"grey.jpg", 40, 24, 1, smooth_grey_at, 4}, Case{"cmyk.jpg", 16, 16, 3, ink_at, 2}),
+        Case{"grey.jpg", 40, 24, 1, smooth_grey_at, 4}, Case{"cmyk.jpg", 16, 16, 3, ink_at, 2},
+        Case{"rgb.webp", 40, 24, 3, smooth_at, 6}, Case{"lossless.webp", 13, 7, 3, colour_at},
+        Case{"alpha.webp", 13, 7, 3, colour_at}, Case{"turned-6.jpg", 40, 24, 3, smooth_at, 5},
+        Case{"turned-8.png", 13, 7, 3, colour_at}, Case{"turned-5.webp", 13, 7, 3, colour_at}),
     [](const auto& info) {
       std::string name = info.param.file;
       for (char& c : name)
@@ -115,7 +118,8 @@ TEST_P(Pictures, SurviveChangedBytes) {
 
 TEST(Image, RefusesOtherFormatsAndDamage) {
   EXPECT_THAT(error_of(""), HasSubstr("is empty"));
-  EXPECT_THAT(error_of("GIF89a, say"), HasSubstr("neither a PNG nor a JPEG"));
+  EXPECT_THAT(error_of("GIF89a, say"), HasSubstr("neither a PNG nor a JPEG nor a WebP"));
+  EXPECT_THAT(error_of("RIFF"), HasSubstr("neither a PNG nor a JPEG nor a WebP"));
   EXPECT_THAT(error_of("\xff\xd8\xff, and then no JPEG"), HasSubstr("no valid JPEG"));
   EXPECT_THAT(error_of("\x89PNG\r\n\x1a\n, and then no PNG"), HasSubstr("no valid PNG"));
   std::string png = read_file(picture("rgb.png"));

@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/exif.h"
 
 // libjpeg reports an error through a callback that must not return. It goes back by longjmp, so
 // each block of calls is a `guarded` step whose locals have no destructors.
@@ -20,6 +22,14 @@ namespace {
 
 /// Pixels that a byte of file can stand for: a block of 64 takes a bit or more in the usual coding.
 constexpr int64_t most_pixels_a_byte = 4096;
+
+/// Each scan of a progressive JPEG passes over the whole picture and may take a few bytes; encoders
+/// write about ten.
+constexpr int most_scans = 500;
+
+/// Of the segment APP1, which holds EXIF data among others.
+constexpr int exif_marker = JPEG_APP0 + 1;
+constexpr unsigned longest_segment = 0xffff;
 
 struct JpegError {
   jpeg_error_mgr base;  // first, so that a pointer to it is one to the whole
@@ -40,9 +50,19 @@ void on_message(j_common_ptr info, int level) {
   if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER)) on_error(info);
 }
 
+/// Called while the scans of a progressive JPEG are read.
+void on_progress(j_common_ptr info) {
+  const int scan = reinterpret_cast<j_decompress_ptr>(info)->input_scan_number;
+  if (scan <= most_scans) return;
+  auto* error = reinterpret_cast<JpegError*>(info->err);
+  std::snprintf(error->message, sizeof error->message, "it has more than %d scans", most_scans);
+  std::longjmp(error->jump, 1);
+}
+
 class JpegReader {
  public:
   JpegReader() {
+    progress_.progress_monitor = on_progress;
     info_.err = jpeg_std_error(&error_.base);
     error_.base.error_exit = on_error;
     error_.base.emit_message = on_message;
@@ -52,13 +72,16 @@ class JpegReader {
   // Does nothing to an object that was never created, since it is all zero.
   ~JpegReader() { jpeg_destroy_decompress(&info_); }
 
-  Image decode(std::span<const std::byte> bytes, const std::string& what) {
+  Decoded decode(std::span<const std::byte> bytes, const std::string& what) {
     const auto check = [&](bool ok) { require(ok, what, " is no valid JPEG: ", error_.message); };
     check(guarded([&] {
       jpeg_create_decompress(&info_);
+      info_.progress = &progress_;
+      jpeg_save_markers(&info_, exif_marker, longest_segment);
       jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
       jpeg_read_header(&info_, TRUE);
     }));
+    const int turn = orientation();  // the end of decoding forgets the segments
     const int64_t width = info_.image_width, height = info_.image_height;
     require(height <= most_pixels / width, what, " has ", width, " x ", height,
             " pixels, more than the ", most_pixels, " allowed");
@@ -85,10 +108,19 @@ class JpegReader {
       }
       jpeg_finish_decompress(&info_);
     }));
-    return image;
+    return {std::move(image), turn};
   }
 
  private:
+  /// Of the first segment that says one; others of its number hold XMP or what a program liked.
+  int orientation() const {
+    for (const auto* m = info_.marker_list; m; m = m->next) {
+      const int found = exif_orientation(std::as_bytes(std::span(m->data, m->data_length)));
+      if (found != 1) return found;
+    }
+    return 1;
+  }
+
   template <class Step>
   bool guarded(Step step) {
     if (setjmp(error_.jump) != 0) return false;
@@ -107,12 +139,13 @@ class JpegReader {
   }
 
   JpegError error_;
+  jpeg_progress_mgr progress_{};
   jpeg_decompress_struct info_{};
 };
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::byte> bytes, const std::string& what) {
+Decoded decode_jpeg(std::span<const std::byte> bytes, const std::string& what) {
   return JpegReader().decode(bytes, what);
 }
 

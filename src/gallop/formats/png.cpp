@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/exif.h"
 
 // libpng reports an error by longjmp out of its own frames. Each block of calls to it is therefore
 // a `guarded` step whose locals have no destructors; what must be freed belongs to the object
@@ -55,7 +57,7 @@ class PngReader {
   PngReader& operator=(const PngReader&) = delete;
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
-  Image decode(const std::string& what) {
+  Decoded decode(const std::string& what) {
     const size_t file_size = rest_.size();
     uint64_t stored_row = 0;
     Image image;
@@ -96,12 +98,19 @@ class PngReader {
       for (int pass = 0; pass < passes_; ++pass)
         for (int64_t y = 0; y < height; ++y)
           png_read_row(png_, pixels + row * static_cast<size_t>(y), nullptr);
-      png_read_end(png_, nullptr);
+      png_read_end(png_, info_);  // EXIF data may come last
     }));
-    return image;
+    return {std::move(image), orientation()};
   }
 
  private:
+  int orientation() const {
+    png_bytep exif = nullptr;
+    png_uint_32 size = 0;
+    if (png_get_eXIf_1(png_, info_, &size, &exif) == 0 || !exif) return 1;
+    return exif_orientation(std::as_bytes(std::span(exif, size)));
+  }
+
   static void on_read(png_structp png, png_bytep out, size_t size) {
     auto& rest = static_cast<PngReader*>(png_get_io_ptr(png))->rest_;
     if (rest.size() < size) png_error(png, "it is cut short");
@@ -172,7 +181,7 @@ class PngWriter {
 
 }  // namespace
 
-Image decode_png(std::span<const std::byte> bytes, const std::string& what) {
+Decoded decode_png(std::span<const std::byte> bytes, const std::string& what) {
   return PngReader(bytes).decode(what);
 }
 

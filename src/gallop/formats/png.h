@@ -9,6 +9,6 @@
 namespace gallop::formats {
 
 /// Decodes a PNG as `decode_image` does (which see); the bytes begin with the signature.
-Image decode_png(std::span<const std::byte> bytes, const std::string& what);
+Decoded decode_png(std::span<const std::byte> bytes, const std::string& what);
 
 }  // namespace gallop::formats

@@ -130,19 +130,19 @@ Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
   return height == out.height ? out : resize_columns(out, height, kernel);
 }
 
-Image crop_square(const Image& image, int64_t side, Crop crop) {
+Image crop_square(Image image, int64_t side, Crop crop) {
   require(side > 0, "a picture cannot be cropped to ", side, " pixels");
-  Image out = image;
   if (crop == Crop::adm)
-    while (std::min(out.width, out.height) >= 2 * side)
-      out = resize(out, out.width / 2, out.height / 2, Filter::box);
+    while (std::min(image.width, image.height) >= 2 * side)
+      image = resize(image, image.width / 2, image.height / 2, Filter::box);
   const double scale =
-      static_cast<double>(side) / static_cast<double>(std::min(out.width, out.height));
+      static_cast<double>(side) / static_cast<double>(std::min(image.width, image.height));
   // nearbyint rounds halves to even, as Python does.
   const auto scaled = [&](int64_t n) {
     return static_cast<int64_t>(std::nearbyint(static_cast<double>(n) * scale));
   };
-  return cut_centre(resize(out, scaled(out.width), scaled(out.height), Filter::bicubic), side);
+  return cut_centre(resize(image, scaled(image.width), scaled(image.height), Filter::bicubic),
+                    side);
 }
 
 }  // namespace gallop::formats

@@ -27,6 +27,6 @@ enum class Crop {
 /// The square of `side` pixels in the middle of the picture, resized before so that its shorter
 /// side fits. Crop::adm is how ImageNet is prepared for diffusion models ("Diffusion Models Beat
 /// GANs on Image Synthesis", arXiv 2105.05233, `center_crop_arr`).
-Image crop_square(const Image& image, int64_t side, Crop crop);
+Image crop_square(Image image, int64_t side, Crop crop);
 
 }  // namespace gallop::formats
