@@ -33,6 +33,37 @@ TEST(Summary, CountsClasses) {
   EXPECT_THAT(class_counts(pictures(1, {1}, {0}, 0)), ElementsAre());
 }
 
+TEST(Notices, NameClassesWithoutTrainingSamples) {
+  const std::string end = " no training sample and will not be learned: ";
+  EXPECT_THAT(notices(pictures(1, {1, 2}, {0, 1}, 2), "train"), ElementsAre());
+  EXPECT_THAT(notices(pictures(1, {1, 2}, {1, 1}, 2), "test"), ElementsAre());
+  EXPECT_THAT(notices(pictures(1, {1, 2}, {0, 2}, 4), "train"),
+              ElementsAre("2 of 4 classes have" + end + "1 and 3"));
+  EXPECT_THAT(notices(pictures(1, {1}, {9}, 10), "train"),
+              ElementsAre("9 of 10 classes have" + end + "0, 1, 2, 3, 4, 5 and 3 more"));
+  EXPECT_THAT(notices(pictures(1, {1}, {0}, 0), "train"), ElementsAre());
+  const StoredImages named{{.path = "pictures",
+                            .count = 1,
+                            .channels = 1,
+                            .height = 1,
+                            .width = 1,
+                            .classes = 2,
+                            .class_names = {"a\nb", "c"},
+                            .notices = {"something else"}},
+                           {1},
+                           {1}};
+  EXPECT_THAT(notices(named, "train"),
+              ElementsAre("something else", "1 of 2 classes has" + end + "0 (a\\nb)"));
+}
+
+// As an index set has it that was made for a language that counts from 1.
+TEST(Notices, AskWhetherLabelsCountFromOne) {
+  EXPECT_THAT(notices(pictures(1, {1, 2}, {1, 2}, 3), "train"),
+              ElementsAre(testing::HasSubstr("do the labels count from 1?")));
+  EXPECT_THAT(notices(pictures(1, {1, 2}, {0, 2}, 3), "train"),
+              ElementsAre(testing::Not(testing::HasSubstr("do the labels count from 1?"))));
+}
+
 TEST(Summary, MeasuresEachChannel) {
   // -1 and 1: mean 0, deviation 1. 0.2 and 0.6 (153 and 204): mean 0.4, deviation 0.2.
   const auto data = pictures(2, {0, 153, 255, 204}, {0, 0}, 1);

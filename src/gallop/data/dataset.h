@@ -21,6 +21,8 @@ struct DatasetInfo {
   int64_t resident_bytes = 0;            ///< of samples that are held in memory
   bool latent = false;                   ///< latents cannot be shown as images
   std::string detail;  ///< encoder, scale factor, crop: one line for `gallop data info`
+  /// What a person should know who trains on it: files that are not read, what was guessed.
+  std::vector<std::string> notices;
 };
 
 /// Random access to samples, from several threads at once.

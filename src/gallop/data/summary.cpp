@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
+
+#include "gallop/base/human.h"
+#include "gallop/base/printable.h"
 
 namespace gallop::data {
 namespace {
@@ -14,6 +18,25 @@ std::vector<int64_t> spread(int64_t count, int64_t n) {
   return result;
 }
 
+constexpr size_t most_classes_named = 6;
+
+std::string unused_classes(const DatasetInfo& info, const std::vector<int64_t>& counts) {
+  std::vector<std::string> shown;
+  size_t unused = 0;
+  for (size_t c = 0; c < counts.size(); ++c) {
+    if (counts[c] > 0 || ++unused > most_classes_named) continue;
+    const std::string name = c < info.class_names.size() ? printable(info.class_names[c]) : "";
+    shown.push_back(std::to_string(c) + (name.empty() ? "" : " (" + name + ")"));
+  }
+  if (unused == 0) return "";
+  if (unused > shown.size()) shown.push_back(std::to_string(unused - shown.size()) + " more");
+  const bool from_one = unused == 1 && counts[0] == 0 && info.class_names.empty();
+  return std::to_string(unused) + " of " + std::to_string(counts.size()) + " classes " +
+         (unused == 1 ? "has" : "have") +
+         " no training sample and will not be learned: " + join_list(shown) +
+         (from_one ? "; do the labels count from 1? They go from 0" : "");
+}
+
 }  // namespace
 
 std::vector<int64_t> class_counts(const Dataset& dataset) {
@@ -22,6 +45,14 @@ std::vector<int64_t> class_counts(const Dataset& dataset) {
     for (int64_t i = 0; i < dataset.info().count; ++i)
       ++counts.at(static_cast<size_t>(dataset.label(i)));
   return counts;
+}
+
+std::vector<std::string> notices(const Dataset& dataset, const std::string& split) {
+  std::vector<std::string> all = dataset.info().notices;
+  if (split != "train") return all;
+  std::string unused = unused_classes(dataset.info(), class_counts(dataset));
+  if (!unused.empty()) all.push_back(std::move(unused));
+  return all;
 }
 
 Moments moments(const Dataset& dataset, int64_t most_values) {

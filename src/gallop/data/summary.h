@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "gallop/data/dataset.h"
@@ -9,6 +10,10 @@ namespace gallop::data {
 
 /// How many samples each class has; empty without classes.
 std::vector<int64_t> class_counts(const Dataset& dataset);
+
+/// What is said of a split ("train" or "test") before it is used: its DatasetInfo::notices and, of
+/// the train split, the classes that have no samples.
+std::vector<std::string> notices(const Dataset& dataset, const std::string& split);
 
 /// Mean and standard deviation of the values, one a channel.
 struct Moments {

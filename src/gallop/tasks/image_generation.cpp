@@ -6,8 +6,10 @@
 #include <algorithm>
 
 #include "gallop/base/error.h"
+#include "gallop/base/log.h"
 #include "gallop/base/random.h"
 #include "gallop/config/registry.h"
+#include "gallop/data/summary.h"
 #include "gallop/models/packed_forward.h"
 #include "gallop/sparse/sparse_loss.h"
 #include "gallop/tasks/draw_samples.h"
@@ -63,6 +65,7 @@ std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& sp
   const data::DatasetInfo& found = dataset->info();
   require(!info_ || found.classes == info_->classes, found.path, ": the ", split, " split has ",
           found.classes, " classes, expected are ", info_ ? info_->classes : 0);
+  for (const std::string& notice : data::notices(*dataset, split)) log_warning("data: ", notice);
   return dataset;
 }
 

@@ -24,8 +24,10 @@ bool is_below(const std::string& key, const std::string& table) {
 }  // namespace
 
 bool changes_state(const std::string& key) {
-  // Reading threads and the length of a queue change nothing that is read.
-  if (key == "data.workers" || key == "data.queue") return false;
+  // Reading threads, the length of a queue and what is kept decoded change nothing that is read.
+  for (const char* name : {"data.workers", "data.queue", "data.source.cache"}) {
+    if (key == name) return false;
+  }
   for (const char* name :
        {"optimizer", "train.batch", "train.accumulate", "train.precision", "seed"}) {
     if (key == name) return true;

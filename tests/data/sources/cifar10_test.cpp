@@ -37,6 +37,13 @@ class Cifar10Source : public testing::Test {
   fs::path files_ = folder_ / "cifar-10-batches-bin";
 };
 
+TEST_F(Cifar10Source, NamesBatchesThatAreNoneOfTheSix) {
+  EXPECT_TRUE(test::open_source(source(files_))->info().notices.empty());
+  put_file(files_ / "data_batch_6.bin", record('\0', '\0'));
+  EXPECT_THAT(test::open_source(source(files_))->info().notices,
+              testing::ElementsAre(HasSubstr("'data_batch_6.bin'")));
+}
+
 TEST_F(Cifar10Source, ReadsBothSplits) {
   const auto train = test::open_source(source(files_));
   const DatasetInfo& info = train->info();

@@ -5,6 +5,7 @@
 
 #include "gallop/base/file.h"
 #include "gallop/data/recognise.h"
+#include "gallop/data/summary.h"
 #include "gallop/formats/resize.h"
 #include "tests/data/open_source.h"
 #include "tests/support/data_files.h"
@@ -62,12 +63,13 @@ TEST_F(FolderSource, HasAClassASubfolder) {
   EXPECT_EQ(info.width, 2);
   EXPECT_EQ(info.classes, 2);
   EXPECT_THAT(info.class_names, ElementsAre("cat", "dog"));
-  // File order: cat/z, dog/a, dog/b, dog/more/c; the first of each four is held out.
-  EXPECT_THAT(colours(*train), ElementsAre(2, 3, 4));
-  EXPECT_THAT(labels(*train), ElementsAre(1, 1, 1));
+  // File order: cat/z, dog/a, dog/b, dog/more/c; the first of each four is held out whose class
+  // has another one.
+  EXPECT_THAT(colours(*train), ElementsAre(1, 3, 4));
+  EXPECT_THAT(labels(*train), ElementsAre(0, 1, 1));
   const auto test = test::open_source(source(", held_out = 0.25"), {.split = "test"});
-  EXPECT_THAT(colours(*test), ElementsAre(1));
-  EXPECT_THAT(labels(*test), ElementsAre(0));
+  EXPECT_THAT(colours(*test), ElementsAre(2));
+  EXPECT_THAT(labels(*test), ElementsAre(1));
 }
 
 TEST_F(FolderSource, HasNoClassesWithoutSubfolders) {
@@ -132,14 +134,71 @@ TEST_F(FolderSource, RefusesEmptyFolders) {
   EXPECT_THAT(test::source_error(source()), HasSubstr("holds no images"));
   EXPECT_THAT(test::source_error("kind = 'folder', path = '" + (folder_ / "none").string() + "'"),
               HasSubstr("none': No such file"));
-  put("a/1.png", 1);
   fs::create_directory(folder_ / "b");
-  EXPECT_THAT(test::source_error(source()), HasSubstr("b' holds no images"));
+  test::put_file(folder_ / "a/1.gif", "GIF89a");
+  EXPECT_THAT(test::source_error(source()),
+              AllOf(HasSubstr("holds no images"), HasSubstr("': 1 .gif")));
 }
 
-TEST_F(FolderSource, RefusesAFolderThatHoldsOneImage) {
-  put("1.png", 1);
-  EXPECT_THAT(test::source_error(source()), HasSubstr("takes two or more"));
+TEST_F(FolderSource, HasAClassForAFolderWithoutImages) {
+  put("a/1.png", 1);
+  put("c/2.png", 2);
+  fs::create_directory(folder_ / "b");
+  const auto train = test::open_source(source());
+  EXPECT_THAT(labels(*train), ElementsAre(0, 2));
+  EXPECT_THAT(notices(*train, "train"),
+              testing::Contains(HasSubstr(
+                  "1 of 3 classes has no training sample and will not be learned: 1 (b)")));
+}
+
+TEST_F(FolderSource, TrainsOnASingleImage) {
+  put("1.png", 7);
+  const auto train = test::open_source(source());
+  EXPECT_THAT(colours(*train), ElementsAre(7));
+  EXPECT_THAT(train->info().notices, ElementsAre(HasSubstr("a single sample")));
+  EXPECT_THAT(train->info().detail, HasSubstr("nothing held out"));
+  const auto test = test::open_source(source(), {.split = "test"});
+  EXPECT_THAT(colours(*test), ElementsAre(7));
+  EXPECT_THAT(test->info().notices, ElementsAre());  // said once
+}
+
+TEST_F(FolderSource, KeepsATrainingImageOfEachClass) {
+  for (const char* name : {"a/1.png", "b/1.png", "c/1.png"}) put(name, 5);
+  for (const char* split : {"train", "test"})
+    EXPECT_THAT(labels(*test::open_source(source(", held_out = 0.5"), {.split = split})),
+                ElementsAre(0, 1, 2));
+  EXPECT_THAT(test::open_source(source())->info().notices,
+              ElementsAre(HasSubstr("each class has a single sample")));
+}
+
+TEST_F(FolderSource, TurnsImagesUnlessTheyAreLeft) {
+  const fs::path images = fs::path(GALLOP_TEST_DATA) / "images";
+  for (const char* name : {"a.jpg", "b.jpg"})
+    fs::copy_file(images / "turned-6.jpg", folder_ / name);
+  EXPECT_EQ(test::open_source(source())->info().width, 40);
+  EXPECT_EQ(test::open_source(source(", upright = false"))->info().width, 24);
+}
+
+TEST_F(FolderSource, DecodesAnImageOnceAsLongAsThereIsRoom) {
+  for (const char* name : {"1.png", "2.png", "3.png"}) put(name, 10);
+  const auto kept = test::open_source(source(", held_out = 0.01"));
+  const auto read_again = test::open_source(source(", held_out = 0.01, cache = 0"));
+  EXPECT_THAT(colours(*kept), ElementsAre(10, 10));
+  EXPECT_THAT(colours(*read_again), ElementsAre(10, 10));
+  for (const char* name : {"2.png", "3.png"}) put(name, 20);
+  EXPECT_THAT(colours(*kept), ElementsAre(10, 10));
+  EXPECT_THAT(labels(*kept), ElementsAre(-1, -1));
+  EXPECT_THAT(colours(*read_again), ElementsAre(20, 20));
+}
+
+TEST_F(FolderSource, CountsWhatItDoesNotRead) {
+  for (const char* name : {"train/a/1.png", "train/a/2.png", "Val/a/1.png"}) put(name, 1);
+  test::put_file(folder_ / "train/a/3.bmp", "BM");
+  test::put_file(folder_ / "Val/a/4.tiff", "II");
+  const auto train = test::open_source(source());
+  EXPECT_THAT(train->info().notices, ElementsAre(HasSubstr("train': 1 .bmp")));
+  EXPECT_THAT(test::open_source(source(), {.split = "test"})->info().notices,
+              ElementsAre(HasSubstr("Val': 1 .tiff")));
 }
 
 TEST_F(FolderSource, RefusesImagesBesideSubfolders) {
@@ -162,7 +221,7 @@ TEST_F(FolderSource, RefusesClassesThatTrainDoesNotHave) {
 TEST_F(FolderSource, NamesTheFileThatIsNoImage) {
   for (const char* name : {"1.jpg", "2.jpg", "3.jpg"}) test::put_file(folder_ / name, "no JPEG");
   EXPECT_THAT(test::source_error(source(", size = 2")),
-              AllOf(HasSubstr("2.jpg'"), HasSubstr("neither a PNG nor a JPEG")));
+              AllOf(HasSubstr("2.jpg'"), HasSubstr("neither a PNG nor a JPEG nor a WebP")));
   put("2.jpg", 5);  // a PNG by its content: such files are in ImageNet
   const auto dataset = test::open_source(source(", size = 2"));
   EXPECT_THROW(test::sample_of(*dataset, 1), Error);

@@ -4,6 +4,7 @@
 #include "gallop/base/file.h"
 #include "gallop/data/dataset.h"
 #include "gallop/data/recognise.h"
+#include "gallop/data/summary.h"
 #include "tests/data/open_source.h"
 #include "tests/support/data_files.h"
 #include "tests/support/temporary_directory.h"
@@ -91,6 +92,24 @@ TEST_F(IdxSource, RefusesLabelsOutOfRange) {
                              HasSubstr("2 classes, 0 to 1")));
   put_file(folder_ / "t10k-labels-idx1-ubyte", idx_bytes({1}, "\x03"));
   EXPECT_THAT(error_of(path(), {.split = "test"}), HasSubstr("label 3 of sample 0"));
+}
+
+TEST_F(IdxSource, AsksWhetherLabelsCountFromOne) {
+  put_file(folder_ / "train-labels-idx1-ubyte.gz",
+           gzip_bytes(idx_bytes({3}, std::string("\x01\x02\x03", 3))));
+  EXPECT_THAT(error_of(path() + ", classes = 3"), HasSubstr("do the labels count from 1?"));
+  // Without a number of classes, 0 is one that nothing belongs to.
+  EXPECT_THAT(notices(*open(path()), "train"),
+              ElementsAre("1 of 4 classes has no training sample and will not be learned: 0; do "
+                          "the labels count from 1? They go from 0"));
+}
+
+TEST_F(IdxSource, NamesFilesThatAreNoneOfTheFour) {
+  EXPECT_THAT(open(path())->info().notices, ElementsAre());
+  put_file(folder_ / "train-labels-idx1-ubyte", "unpacked");  // the packed one is read
+  put_file(folder_ / "extra-images-idx3-ubyte", "more");
+  EXPECT_THAT(open(path())->info().notices,
+              ElementsAre(HasSubstr("'extra-images-idx3-ubyte' and 'train-labels-idx1-ubyte'")));
 }
 
 TEST_F(IdxSource, RefusesMissingDamagedAndForeignFiles) {

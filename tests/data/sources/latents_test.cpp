@@ -84,14 +84,36 @@ TEST_F(LatentsSource, ReadsShardsTimesTheScaleFactor) {
 
 TEST_F(LatentsSource, HoldsOutWhereThereIsNoTest) {
   EXPECT_EQ(error_with(R"(, "test": ["test.safetensors"])", ""), "");
+  put_shard("1.safetensors", {0, 0}, 8);
   const auto train = test::open_source(source(", held_out = 0.5"));
-  ASSERT_EQ(train->info().count, 1);
+  ASSERT_EQ(train->info().count, 2);
   EXPECT_EQ(train->label(0), 1);
+  EXPECT_EQ(train->label(1), 0);
   const auto test = test::open_source(source(", held_out = 0.5"), {.split = "test"});
   ASSERT_EQ(test->info().count, 2);
   EXPECT_EQ(test->label(0), 0);
-  EXPECT_EQ(test->label(1), 2);
+  EXPECT_EQ(test->label(1), 0);
   EXPECT_THAT(test::sample_of(*test, 1), ElementsAre(4.0f, 4.5f, 5.0f, 5.5f));
+  EXPECT_THAT(train->info().detail, HasSubstr("1 in 2 held out"));
+}
+
+TEST_F(LatentsSource, KeepsATrainingSampleOfEachClass) {
+  EXPECT_EQ(error_with(R"(, "test": ["test.safetensors"])", ""), "");
+  for (const char* split : {"train", "test"}) {
+    const auto dataset = test::open_source(source(", held_out = 0.5"), {.split = split});
+    ASSERT_EQ(dataset->info().count, 3);
+    for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(dataset->label(i), i);
+  }
+  EXPECT_THAT(test::open_source(source())->info().notices,
+              ElementsAre(HasSubstr("'test.safetensors', for manifest.json does not list"),
+                          HasSubstr("each class has a single sample")));
+}
+
+TEST_F(LatentsSource, NamesShardsThatAreNotListed) {
+  put_shard("forgotten.safetensors", {0}, 0);
+  EXPECT_THAT(test::open_source(source())->info().notices,
+              ElementsAre(HasSubstr("'forgotten.safetensors', for manifest.json does not list")));
+  EXPECT_THAT(test::open_source(source(), {.split = "test"})->info().notices, ElementsAre());
 }
 
 TEST_F(LatentsSource, ReadsHalfPrecision) {

@@ -3,6 +3,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
 #include "gallop/config/registry.h"
+#include "gallop/data/passed_over.h"
 #include "gallop/data/recognise.h"
 #include "gallop/data/stored_images.h"
 
@@ -52,15 +53,31 @@ void read_batch(const fs::path& path, std::vector<uint8_t>& pixels, std::vector<
   }
 }
 
+constexpr const char* test_file = "test_batch.bin";
+const std::vector<std::string> train_files{"data_batch_1.bin", "data_batch_2.bin",
+                                           "data_batch_3.bin", "data_batch_4.bin",
+                                           "data_batch_5.bin"};
+
+/// Further batches that someone may have put beside the six.
+std::vector<std::string> other_batches(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::path& path : list_folder(folder)) {
+    const std::string name = path.filename().string();
+    if (path.extension() == ".bin" && name != test_file &&
+        std::find(train_files.begin(), train_files.end(), name) == train_files.end())
+      names.push_back(name);
+  }
+  return unread_files(folder, names, "for they are none of the six files of CIFAR-10");
+}
+
 std::unique_ptr<Dataset> open(const Cifar10Settings& s, const Dataset::Args& args) {
   require(!s.path.empty(), "data.source.path is not set: name the folder of CIFAR-10's .bin files");
   const fs::path folder = folder_of(s.path);
   std::vector<uint8_t> pixels, labels;
   if (args.split == "test") {
-    read_batch(folder / "test_batch.bin", pixels, labels);
+    read_batch(folder / test_file, pixels, labels);
   } else {
-    for (int i = 1; i <= 5; ++i)
-      read_batch(folder / ("data_batch_" + std::to_string(i) + ".bin"), pixels, labels);
+    for (const std::string& name : train_files) read_batch(folder / name, pixels, labels);
   }
   DatasetInfo info{.kind = "cifar10",
                    .path = folder.string(),
@@ -71,6 +88,7 @@ std::unique_ptr<Dataset> open(const Cifar10Settings& s, const Dataset::Args& arg
                    .classes = class_count,
                    .class_names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
                                    "horse", "ship", "truck"}};
+  if (args.split == "train") info.notices = other_batches(folder);
   crop_all(info, pixels, args.side(s.size));
   return std::make_unique<StoredImages>(std::move(info), std::move(pixels), std::move(labels));
 }

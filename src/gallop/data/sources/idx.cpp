@@ -5,6 +5,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
+#include "gallop/data/passed_over.h"
 #include "gallop/data/recognise.h"
 #include "gallop/data/stored_images.h"
 
@@ -46,8 +47,9 @@ struct IdxSettings : config::Fields<IdxSettings> {
   }
 };
 
-/// "train" and "images": the file of the settings, else the first of the usual names that exists.
-fs::path file_of(const IdxSettings& s, const std::string& split, const std::string& part) {
+/// The file of a split ("train") and part ("images"): that of the settings, else the first of the
+/// usual names that exists; empty if there is none.
+fs::path find_file(const IdxSettings& s, const std::string& split, const std::string& part) {
   const bool images = part == "images", train = split == "train";
   const fs::path folder = s.path;
   const std::string& named =
@@ -58,11 +60,38 @@ fs::path file_of(const IdxSettings& s, const std::string& split, const std::stri
   for (const auto& name :
        {stem + "-" + end + ".gz", stem + "-" + end, stem + "." + end + ".gz", stem + "." + end})
     if (std::error_code error; fs::exists(folder / name, error)) return folder / name;
-  fail("there is no '", (folder / (stem + "-" + end)).string(), "', with .gz or without: name the ",
-       part, " of the ", split, " split with data.source.", split, "_", part,
-       ". Fashion-MNIST is Debian's package dataset-fashion-mnist "
-       "(apt-get install dataset-fashion-mnist), which puts it in ",
-       fashion_mnist);
+  return {};
+}
+
+fs::path file_of(const IdxSettings& s, const std::string& split, const std::string& part) {
+  fs::path found = find_file(s, split, part);
+  const std::string usual = (split == "train" ? "train-" : "t10k-") + part +
+                            (part == "images" ? "-idx3-ubyte" : "-idx1-ubyte");
+  require(!found.empty(), "there is no '", (fs::path(s.path) / usual).string(),
+          "', with .gz or without: name the ", part, " of the ", split, " split with data.source.",
+          split, "_", part,
+          ". Fashion-MNIST is Debian's package dataset-fashion-mnist "
+          "(apt-get install dataset-fashion-mnist), which puts it in ",
+          fashion_mnist);
+  return found;
+}
+
+/// Files of the folder that are IDX by their name and none of the four.
+std::vector<std::string> other_files(const IdxSettings& s) {
+  if (std::error_code error; !fs::is_directory(s.path, error)) return {};
+  std::vector<fs::path> used;
+  for (const char* split : {"train", "test"})
+    for (const char* part : {"images", "labels"})
+      used.push_back(find_file(s, split, part).lexically_normal());
+  std::vector<std::string> names;
+  for (const fs::path& path : list_folder(s.path)) {
+    const std::string name = path.filename().string();
+    const bool is_idx = name.find("idx3-ubyte") != std::string::npos ||
+                        name.find("idx1-ubyte") != std::string::npos;
+    if (is_idx && std::find(used.begin(), used.end(), path.lexically_normal()) == used.end())
+      names.push_back(name);
+  }
+  return unread_files(s.path, names, "for the splits are other files");
 }
 
 std::vector<uint8_t> labels_of(const IdxSettings& s, const std::string& split) {
@@ -94,7 +123,10 @@ std::unique_ptr<Dataset> open(const IdxSettings& s, const Dataset::Args& args) {
       std::find_if(labels.begin(), labels.end(), [&](uint8_t label) { return label >= classes; });
   require(bad == labels.end(), "'", labels_file.string(), "': label ",
           int{bad == labels.end() ? uint8_t{0} : *bad}, " of sample ", bad - labels.begin(),
-          " is out of range: there are ", classes, " classes, 0 to ", classes - 1);
+          " is out of range: there are ", classes, " classes, 0 to ", classes - 1,
+          std::find(labels.begin(), labels.end(), 0) == labels.end()
+              ? "; do the labels count from 1? They go from 0"
+              : "");
 
   DatasetInfo info{.kind = "idx",
                    .path = s.path,
@@ -105,6 +137,7 @@ std::unique_ptr<Dataset> open(const IdxSettings& s, const Dataset::Args& args) {
                    .classes = classes,
                    .class_names = names,
                    .detail = images_file.filename().string()};
+  if (args.split == "train") info.notices = other_files(s);
   crop_all(info, images.data, args.side(s.size));
   return std::make_unique<StoredImages>(std::move(info), std::move(images.data), std::move(labels));
 }

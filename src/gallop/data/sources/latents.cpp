@@ -9,6 +9,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/data/dataset.h"
 #include "gallop/data/held_out.h"
+#include "gallop/data/passed_over.h"
 #include "gallop/data/recognise.h"
 #include "gallop/formats/half.h"
 #include "gallop/formats/safetensors.h"
@@ -91,6 +92,19 @@ Manifest read_manifest(const fs::path& path) {
   } catch (const Error& error) {
     fail("'", path.string(), "': ", error.what());
   }
+}
+
+/// Shards that lie beside the manifest and are in none of its lists.
+std::vector<std::string> unlisted(const fs::path& folder, const Manifest& manifest) {
+  std::vector<fs::path> listed;
+  for (const auto* names : {&manifest.train, &manifest.test})
+    for (const std::string& name : *names) listed.push_back((folder / name).lexically_normal());
+  std::vector<std::string> names;
+  for (const fs::path& path : list_folder(folder))
+    if (path.extension() == ".safetensors" &&
+        std::find(listed.begin(), listed.end(), path.lexically_normal()) == listed.end())
+      names.push_back(path.filename().string());
+  return unread_files(folder, names, "for manifest.json does not list them");
 }
 
 /// One safetensors file: `latents` [count, channels, height, width] and `labels` [count].
@@ -177,12 +191,19 @@ class LatentsDataset : public Dataset {
       shards_.push_back(std::make_unique<Shard>(folder / name, manifest));
       ends_.push_back((ends_.empty() ? 0 : ends_.back()) + shards_.back()->count());
     }
-    if (!own_test) held_out_ = settings.held_out.positions(ends_.back(), args.split);
+    HeldOut::Parts parts;
+    if (!own_test) {
+      parts = settings.held_out.parts(ends_.back(), [&](int64_t position) {
+        const auto [shard, at] = find_stored(position);
+        return shard.label(at);
+      });
+      held_out_ = parts.of(args.split);
+    }
 
     std::ostringstream detail;
     detail << "encoder " << manifest.encoder << ", scale factor " << scale_;
     if (!manifest.crop.empty()) detail << ", crop " << manifest.crop;
-    if (!own_test) detail << ", 1 in " << settings.held_out.every() << " held out";
+    if (!own_test) detail << ", " << parts.detail(settings.held_out);
     info_ = {.kind = "latents",
              .path = settings.path,
              .count = own_test ? ends_.back() : static_cast<int64_t>(held_out_.size()),
@@ -193,6 +214,10 @@ class LatentsDataset : public Dataset {
              .class_names = manifest.class_names,
              .latent = true,
              .detail = detail.str()};
+    if (args.split == "train") {
+      info_.notices = unlisted(folder, manifest);
+      for (std::string& notice : parts.notices()) info_.notices.push_back(std::move(notice));
+    }
   }
 
   const DatasetInfo& info() const override { return info_; }
@@ -214,10 +239,14 @@ class LatentsDataset : public Dataset {
   std::pair<const Shard&, int64_t> find(int64_t index) const {
     require(index >= 0 && index < info_.count, "there is no latent ", index, " among ",
             info_.count);
-    if (!held_out_.empty()) index = held_out_[static_cast<size_t>(index)];
-    const auto n = std::upper_bound(ends_.begin(), ends_.end(), index) - ends_.begin();
+    return find_stored(held_out_.empty() ? index : held_out_[static_cast<size_t>(index)]);
+  }
+
+  /// Of the samples of all shards, whatever their split.
+  std::pair<const Shard&, int64_t> find_stored(int64_t position) const {
+    const auto n = std::upper_bound(ends_.begin(), ends_.end(), position) - ends_.begin();
     return {*shards_[static_cast<size_t>(n)],
-            index - (n > 0 ? ends_[static_cast<size_t>(n) - 1] : 0)};
+            position - (n > 0 ? ends_[static_cast<size_t>(n) - 1] : 0)};
   }
 
   double scale_ = 1;
