@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/printable.h"
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"
@@ -26,6 +27,7 @@ constexpr int64_t sheet_rows = 16, sheet_columns = 10;
 
 struct InfoOptions {
   std::string path, kind, sheet;
+  bool all_classes = false;
   std::vector<std::string> overrides;
 };
 
@@ -73,38 +75,35 @@ std::string numbers(const std::vector<double>& values) {
   return text;
 }
 
-std::string class_name(const data::DatasetInfo& info, size_t index) {
-  return info.class_names.empty() ? "" : info.class_names.at(index);
-}
-
-void print_classes(const data::Dataset& train, const data::Dataset& test) {
+/// What goes from number to name; names that hold a new line stay on theirs.
+void print_classes(const data::Dataset& train, const data::Dataset& test, bool all) {
   const data::DatasetInfo& info = train.info();
   if (info.classes == 0) return fact("classes", "none: for training without labels");
   const auto in_train = data::class_counts(train), in_test = data::class_counts(test);
   const auto [fewest, most] = std::minmax_element(in_train.begin(), in_train.end());
   fact("classes", info.classes, ", each of ", *fewest, " to ", *most, " training samples");
+  const auto listed =
+      static_cast<size_t>(all ? info.classes : std::min(info.classes, most_classes_listed));
+  std::vector<std::string> names(listed);
   size_t longest = 4;
-  for (const auto& name : info.class_names) longest = std::max(longest, name.size());
-  const auto listed = static_cast<size_t>(std::min(info.classes, most_classes_listed));
-  std::printf("%-10s %5s  %-*s %8s %8s\n", "", "label", static_cast<int>(longest), "name", "train",
-              "test");
-  for (size_t i = 0; i < listed; ++i) {
-    std::printf("%-10s %5zu  %-*s %8lld %8lld\n", "", i, static_cast<int>(longest),
-                class_name(info, i).c_str(), static_cast<long long>(in_train[i]),
-                static_cast<long long>(in_test[i]));
+  for (size_t i = 0; i < std::min(listed, info.class_names.size()); ++i) {
+    names[i] = printable(info.class_names[i]);
+    longest = std::max(longest, columns_of(names[i]));
   }
-  if (info.classes > most_classes_listed)
-    fact("", "  ... and ", info.classes - most_classes_listed, " more");
+  const auto row = [&](const std::string& label, const std::string& name, const std::string& count,
+                       const std::string& held_out) {
+    std::printf("%-10s %5s  %s%*s %8s %8s\n", "", label.c_str(), name.c_str(),
+                static_cast<int>(longest - columns_of(name)), "", count.c_str(), held_out.c_str());
+  };
+  row("label", "name", "train", "test");
+  for (size_t i = 0; i < listed; ++i)
+    row(std::to_string(i), names[i], std::to_string(in_train[i]), std::to_string(in_test[i]));
+  if (listed < in_train.size())
+    fact("", "  ... and ", in_train.size() - listed, " more: --classes lists all");
 }
 
-void draw_sheet(const data::Dataset& dataset, std::string file) {
+void draw_sheet(const data::Dataset& dataset, const std::string& file) {
   const data::DatasetInfo& info = dataset.info();
-  if (file.empty()) {
-    const fs::path folder = fs::absolute(info.path).lexically_normal();
-    const fs::path name =
-        folder.has_filename() ? folder.filename() : folder.parent_path().filename();
-    file = name.string() + "-examples.png";
-  }
   const data::Examples examples = data::choose_examples(dataset, sheet_rows, sheet_columns);
   std::vector<formats::Image> images;
   std::vector<float> sample(static_cast<size_t>(info.channels * info.height * info.width));
@@ -114,7 +113,7 @@ void draw_sheet(const data::Dataset& dataset, std::string file) {
   }
   formats::write_png(file,
                      data::make_sheet(images, examples.columns, data::sheet_scale(info.height)));
-  fact("sheet", file, ": ", images.size(), " training samples",
+  fact("sheet", printable(file), ": ", images.size(), " training samples",
        info.classes > 0 ? ", a row each class" : "",
        info.latent ? " (first channel of the latents)" : "");
 }
@@ -129,8 +128,8 @@ void info(const InfoOptions& options) {
       !options.path.empty() && options.kind.empty() && fs::path(options.path).extension() != ".toml"
           ? ", recognised by its files"
           : "");
-  fact("path", found.path);
-  if (!found.detail.empty()) fact("detail", found.detail);
+  fact("path", printable(found.path));
+  if (!found.detail.empty()) fact("detail", printable(found.detail));
   fact("train", found.count, " samples");
   fact("test", test->info().count, " samples");
   fact("shape", found.channels, " x ", found.height, " x ", found.width,
@@ -139,8 +138,14 @@ void info(const InfoOptions& options) {
   fact("mean", numbers(moments.mean));
   fact("deviation", numbers(moments.deviation), "  (of ", moments.samples, " training samples",
        found.channels > 1 ? ", each channel)" : ")");
-  print_classes(*train, *test);
-  draw_sheet(*train, options.sheet);
+  print_classes(*train, *test, options.all_classes);
+  for (const data::Dataset* split : {train.get(), test.get()})
+    for (const std::string& notice : data::notices(*split, split == train.get() ? "train" : "test"))
+      fact("note", notice);
+  if (options.sheet.empty())
+    fact("sheet", "none: --out FILE draws examples");
+  else
+    draw_sheet(*train, options.sheet);
 }
 
 const Command registered{[](CLI::App& app) {
@@ -149,15 +154,15 @@ const Command registered{[](CLI::App& app) {
   auto options = std::make_shared<InfoOptions>();
   auto* command = data->add_subcommand(
       "info",
-      "say what a data set holds (counts, shapes, classes, mean and standard deviation) and draw a "
-      "sheet of examples");
+      "say what a data set holds (counts, shapes, classes with number and name, mean and standard "
+      "deviation) and what is not read of it, and draw a sheet of examples with --out");
   command->add_option("path", options->path,
                       "a folder of data or a recipe; Fashion-MNIST where left out");
   command->add_option("--kind", options->kind,
                       "kind of the folder (see `gallop components`); recognised by its files where "
                       "left out");
-  command->add_option("--out", options->sheet,
-                      "PNG to draw; <name of the data>-examples.png where left out");
+  command->add_option("--out", options->sheet, "PNG of examples to draw; none where left out");
+  command->add_flag("--classes", options->all_classes, "list every class, not only the first 40");
   add_overrides(*command, options->overrides);
   command->callback([options] { info(*options); });
 }};
