@@ -5,6 +5,7 @@
 #include <array>
 #include <cctype>
 #include <chrono>
+#include <system_error>
 
 #include "gallop/base/error.h"
 #include "gallop/formats/crc32c.h"
@@ -136,9 +137,10 @@ void EventWriter::open() {
   const std::string stem =
       "events.out.tfevents." + std::to_string(seconds) + "." + host_name() + ".";
   int n = 0;
+  std::error_code error;  // what cannot be looked at cannot be created either, which says why
   do {
     path_ = folder_ / (stem + std::to_string(n++));
-  } while (fs::exists(path_));
+  } while (fs::exists(path_, error));
   file_ = file_system().create(path_);
   ProtoWriter event;
   event.real(event_wall_time, now_seconds());
