@@ -26,7 +26,7 @@ TEST(InferenceThreshold, IsTheBufferForAllSamplesUntilThereAreLevels) {
   // One range needs no times.
   owner.tau.set_levels(ThresholdLevels{{}, numbers({1, 2}).reshape({1, 2})});
   EXPECT_TRUE(owner.tau.of_samples({}).equal(numbers({1, 2}).reshape({1, 2})));
-  owner.tau.set_levels({});
+  owner.tau.clear_levels();
   EXPECT_TRUE(owner.tau.of_samples({}).equal(numbers({0.5, 0.5}).reshape({1, 2})));
 }
 

@@ -5,10 +5,10 @@
 
 #include "gallop/models/counts.h"
 #include "gallop/sparse/selection.h"
-#include "gallop/training/calibrate.h"
 #include "gallop/training/dial_report.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/trainer.h"
+#include "tests/support/collected_scores.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_run.h"

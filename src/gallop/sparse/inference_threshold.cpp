@@ -25,14 +25,12 @@ at::Tensor InferenceThreshold::of_samples(const nn::ForwardContext& ctx) const {
   return levels_->values.to((**this).options()).index_select(0, levels_->range_of(ctx.timestep_B));
 }
 
-void InferenceThreshold::set_levels(std::optional<ThresholdLevels> levels) {
-  if (levels) {
-    std::vector<int64_t> expected{static_cast<int64_t>(levels->edges.size()) + 1};
-    expected.insert(expected.end(), shape().begin(), shape().end());
-    require(levels->values.sizes() == at::IntArrayRef(expected), name(), ": thresholds of shape ",
-            levels->values.sizes(), " for ", expected[0], " ranges of noise levels; expected is ",
-            at::IntArrayRef(expected));
-  }
+void InferenceThreshold::set_levels(ThresholdLevels levels) {
+  std::vector<int64_t> expected{static_cast<int64_t>(levels.edges.size()) + 1};
+  expected.insert(expected.end(), shape().begin(), shape().end());
+  require(levels.values.sizes() == at::IntArrayRef(expected), name(), ": thresholds of shape ",
+          levels.values.sizes(), " for ", expected[0], " ranges of noise levels; expected is ",
+          at::IntArrayRef(expected));
   levels_ = std::move(levels);
 }
 

@@ -30,7 +30,8 @@ class InferenceThreshold : public nn::Parameter {
   /// Error if there are levels and the forward has no times.
   at::Tensor of_samples(const nn::ForwardContext& ctx) const;
   /// Throws Error where values are not [edges + 1, shape].
-  void set_levels(std::optional<ThresholdLevels> levels);
+  void set_levels(ThresholdLevels levels);
+  void clear_levels() noexcept { levels_.reset(); }
 
  private:
   std::optional<ThresholdLevels> levels_;

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/kthvalue.h>
 
 #include <cmath>
 #include <limits>
@@ -149,19 +148,22 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
   return selected;
 }
 
-at::Tensor PooledSelection::exact_threshold(const at::Tensor& gate_NLE,
-                                            std::optional<double> active) const {
-  if (!threshold_) return Selection::exact_threshold(gate_NLE, active);
-  const at::NoGradGuard no_grad;
+at::Tensor PooledSelection::threshold_scores(const at::Tensor& gate_NLE) const {
+  if (!threshold_) return Selection::threshold_scores(gate_NLE);
+  std::vector<int64_t> shape = threshold_->shape();
+  shape.push_back(-1);
+  if (pools_.samples) return to_rows(gate_NLE).reshape(shape);
   // Every sample is one more draw for its pools.
-  const at::Tensor rows = pools_.samples ? to_rows(gate_NLE)
-                                         : to_rows(gate_NLE)
-                                               .reshape({gate_NLE.size(0), threshold_->numel(), -1})
-                                               .transpose(0, 1)
-                                               .reshape({threshold_->numel(), -1});
-  const int64_t kept =
-      kept_by_threshold(name(), active.value_or(args_.active), rows.size(1), args_.experts);
-  return std::get<0>(rows.kthvalue(rows.size(1) - kept + 1, 1)).reshape(threshold_->shape());
+  return to_rows(gate_NLE)
+      .reshape({gate_NLE.size(0), threshold_->numel(), -1})
+      .transpose(0, 1)
+      .reshape(shape);
+}
+
+int64_t PooledSelection::threshold_rank(int64_t scores, std::optional<double> active) const {
+  if (!threshold_) return Selection::threshold_rank(scores, active);
+  return scores - kept_by_threshold(name(), active.value_or(args_.active), scores, args_.experts) +
+         1;
 }
 
 }  // namespace gallop::sparse

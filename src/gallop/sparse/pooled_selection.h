@@ -25,8 +25,8 @@ class PooledSelection : public Selection {
   std::optional<double> kept_a_token() const override;
   bool independent_at_inference() const override;
   InferenceThreshold* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
-  at::Tensor exact_threshold(const at::Tensor& gate_NLE,
-                             std::optional<double> active) const override;
+  at::Tensor threshold_scores(const at::Tensor& gate_NLE) const override;
+  int64_t threshold_rank(int64_t scores, std::optional<double> active) const override;
 
  private:
   bool by_threshold(const nn::ForwardContext& ctx) const;

@@ -1,5 +1,9 @@
 #include "gallop/sparse/selection.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/kthvalue.h>
+
 #include <cmath>
 
 #include "gallop/base/error.h"
@@ -15,8 +19,22 @@ int64_t whole_active(const std::string& name, double active) {
 
 std::optional<int64_t> Selection::kept_pairs(int64_t) const { return std::nullopt; }
 
-at::Tensor Selection::exact_threshold(const at::Tensor&, std::optional<double>) const {
+at::Tensor Selection::threshold_scores(const at::Tensor&) const {
   fail(name(), ": this selection has no threshold to calibrate");
+}
+
+int64_t Selection::threshold_rank(int64_t, std::optional<double>) const {
+  fail(name(), ": this selection has no threshold to calibrate");
+}
+
+at::Tensor Selection::exact_threshold(const at::Tensor& compared_NLE,
+                                      std::optional<double> active) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor scores = threshold_scores(compared_NLE);
+  const int64_t rank = threshold_rank(scores.size(-1), active);
+  if (rank == 0)
+    return at::full(scores.sizes().slice(0, scores.dim() - 1), below_all_scores, scores.options());
+  return std::get<0>(scores.kthvalue(rank, -1));
 }
 
 }  // namespace gallop::sparse

@@ -58,12 +58,18 @@ class Selection : public nn::Module {
   virtual bool independent_at_inference() const { return !pools().samples; }
   /// The threshold buffer, or null for a kind that has none.
   virtual InferenceThreshold* threshold() { return nullptr; }
-  /// From what the threshold is compared with, [N, L, E] of many samples: the exact value of the
-  /// threshold buffer for `active` experts a token on average (absent: K), the (1 - active/E)
-  /// quantile of each of its pools. Only for kinds with a threshold; throws Error unless 0 < active
-  /// <= E.
-  virtual at::Tensor exact_threshold(const at::Tensor& compared_NLE,
-                                     std::optional<double> active = {}) const;
+  /// From what the threshold is compared with, [N, L, E] of some samples: the scores that each
+  /// number of the threshold buffer is compared with, [shape of the buffer, scores]. Those of more
+  /// samples stand behind them. Only for kinds with a threshold.
+  virtual at::Tensor threshold_scores(const at::Tensor& compared_NLE) const;
+  /// Which of so many of them, from 1 for the smallest, is the exact threshold for `active` experts
+  /// a token on average (absent: K), the (1 - active/E) quantile; 0: `below_all_scores` is. Throws
+  /// Error unless 0 < active <= E.
+  virtual int64_t threshold_rank(int64_t scores, std::optional<double> active) const;
+  static constexpr float below_all_scores = -1;
+  /// The exact value of the threshold buffer where all samples are at hand.
+  at::Tensor exact_threshold(const at::Tensor& compared_NLE,
+                             std::optional<double> active = {}) const;
 };
 
 }  // namespace gallop::sparse

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <sstream>
 
 #include "gallop/base/error.h"
@@ -79,45 +80,54 @@ class Measurement {
   }
 
   std::vector<DialSetting> settings() {
-    trained_ = collect(tasks::Task::Routing::training);
+    trained_ = measure(tasks::Task::Routing::training, [this](int64_t experts) {
+      for (const double active : options_.actives) {
+        require(active > 0 && active <= static_cast<double>(experts), "the compute dial: ", active,
+                " experts a token are not more than 0 and at most the ", experts, " there are");
+      }
+      std::vector<double> first = options_.actives;
+      if (options_.ranges > 1) first = tried_ = candidates_for(options_.actives, experts);
+      return std::vector<std::optional<double>>(first.begin(), first.end());
+    });
     if (trained_.layers.empty()) return {};
-    experts_ = trained_.layers[0].compared_NLE.size(2);
-    for (const double active : options_.actives) {
-      require(active > 0 && active <= static_cast<double>(experts_), "the compute dial: ", active,
-              " experts a token are not more than 0 and at most the ", experts_, " there are");
-    }
     if (options_.ranges > 1) try_candidates();
     std::vector<DialSetting> settings;
-    for (const double active : options_.actives) {
-      settings.push_back(options_.ranges == 1 ? refined(active) : shared_out(active));
+    for (size_t i = 0; i < options_.actives.size(); ++i) {
+      const double active = options_.actives[i];
+      settings.push_back(options_.ranges == 1 ? refined(i, active) : shared_out(active));
     }
     return settings;
   }
 
  private:
-  CollectedScores collect(tasks::Task::Routing routing) {
-    return collect_scores(task_, model_, options_.batches, routing, [this](int64_t) {
-      ++done_;
+  MeasuredThresholds measure(tasks::Task::Routing routing, const WantedActives& wanted) {
+    return measure_thresholds(task_, model_, options_.batches, routing, wanted, [this](int64_t) {
+      done_ = std::min(done_ + 1, total_);
       if (options_.progress) options_.progress(done_, total_);
     });
   }
-  CollectedScores collect_with(const DialSetting& setting) {
+  // What the model does with a setting, and the thresholds for `wanted` from the scores it then
+  // gives.
+  MeasuredThresholds measure_with(const DialSetting& setting,
+                                  std::vector<std::optional<double>> wanted = {}) {
     turn_dial(model_, setting);
-    return collect(tasks::Task::Routing::inference);
+    return measure(tasks::Task::Routing::inference, [&](int64_t) { return wanted; });
   }
 
   // One threshold a layer for all noise levels.
-  static DialSetting from_scores(const CollectedScores& scores, double active) {
+  static DialSetting setting_of(const MeasuredThresholds& measured, size_t i, double active) {
     DialSetting setting{.active = active, .range_active = {active}, .thresholds = {}};
-    for (const LayerScores& layer : scores.layers) {
-      setting.thresholds[layer.selection->threshold()->name()] = {
-          {}, layer.selection->exact_threshold(layer.compared_NLE, active).unsqueeze(0)};
+    for (const LayerThresholds& layer : measured.layers) {
+      setting.thresholds[layer.selection->threshold()->name()] = {{}, layer.values[i].unsqueeze(0)};
     }
     return setting;
   }
-  DialSetting refined(double active) {
-    DialSetting setting = from_scores(trained_, active);
-    for (int64_t i = 0; i < refinements; ++i) setting = from_scores(collect_with(setting), active);
+  // From number i of what training's scores were measured for.
+  DialSetting refined(size_t i, double active) {
+    DialSetting setting = setting_of(trained_, i, active);
+    for (int64_t n = 0; n < refinements; ++n) {
+      setting = setting_of(measure_with(setting, {active}), 0, active);
+    }
     return setting;
   }
 
@@ -138,13 +148,13 @@ class Measurement {
             " samples to calibrate them on: more --batches, or fewer ranges");
     edges_ = edges_of(trained_.time_N, options_.ranges);
     range_N_ = sparse::ThresholdLevels{edges_, {}}.range_of(trained_.time_N);
-    const std::vector<double> candidates = candidates_for(options_.actives, experts_);
-    total_ += options_.batches * static_cast<int64_t>(candidates.size()) * (1 + refinements);
+    total_ += options_.batches * static_cast<int64_t>(tried_.size()) * (1 + refinements);
     curves_.resize(static_cast<size_t>(options_.ranges));
-    for (const double active : candidates) {
-      candidates_.push_back(refined(active));
-      const CollectedScores scores = collect_with(candidates_.back());
-      const std::vector<double> used = of_ranges(scores.active_N), loss = of_ranges(scores.loss_N);
+    for (size_t i = 0; i < tried_.size(); ++i) {
+      candidates_.push_back(refined(i, tried_[i]));
+      const MeasuredThresholds measured = measure_with(candidates_.back());
+      const std::vector<double> used = of_ranges(measured.active_N),
+                                loss = of_ranges(measured.loss_N);
       for (size_t r = 0; r < curves_.size(); ++r) {
         curves_[r].active.push_back(used[r]);
         curves_[r].loss.push_back(loss[r]);
@@ -175,10 +185,10 @@ class Measurement {
     double budget = active;
     for (int64_t i = 0; i < refinements; ++i) {
       setting = mixed(active, share_budget(curves_, budget));
-      const CollectedScores scores = collect_with(setting);
-      setting.range_active = of_ranges(scores.active_N);
+      const MeasuredThresholds measured = measure_with(setting);
+      setting.range_active = of_ranges(measured.active_N);
       // Curves are not straight: what was used above the budget is asked less for.
-      const double used = scores.active_N.mean().item<double>();
+      const double used = measured.active_N.mean().item<double>();
       if (used > active) budget *= active / used;
     }
     return setting;
@@ -187,8 +197,9 @@ class Measurement {
   tasks::Task& task_;
   const models::Model& model_;
   const DialOptions& options_;
-  CollectedScores trained_;
-  int64_t experts_ = 0, done_ = 0, total_ = 0;
+  MeasuredThresholds trained_;
+  int64_t done_ = 0, total_ = 0;
+  std::vector<double> tried_;  // numbers of experts of the candidates
   std::vector<double> edges_;
   at::Tensor range_N_;
   std::vector<DialSetting> candidates_;
@@ -197,8 +208,12 @@ class Measurement {
 
 }  // namespace
 
+DialGuard::DialGuard(const models::Model& model) {
+  for (const auto& [name, threshold] : thresholds_of(model)) thresholds_.push_back(threshold);
+}
+
 DialGuard::~DialGuard() {
-  for (auto& [name, threshold] : thresholds_of(model_)) threshold->set_levels({});
+  for (sparse::InferenceThreshold* threshold : thresholds_) threshold->clear_levels();
 }
 
 std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,

@@ -32,16 +32,16 @@ struct DialSetting {
 
 constexpr int64_t refinements = 2;
 
-/// Takes the settings of a dial off a model again.
+/// Takes the settings of a dial off a model again, without needing memory for it.
 class DialGuard {
  public:
-  explicit DialGuard(const models::Model& model) : model_(model) {}
+  explicit DialGuard(const models::Model& model);
   ~DialGuard();
   DialGuard(const DialGuard&) = delete;
   DialGuard& operator=(const DialGuard&) = delete;
 
  private:
-  const models::Model& model_;
+  std::vector<sparse::InferenceThreshold*> thresholds_;
 };
 
 struct DialOptions {

@@ -32,9 +32,11 @@ class ConditionalSelection : public Selection {
   std::optional<double> kept_a_token() const override { return of_->kept_a_token(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
   InferenceThreshold* threshold() override { return of_->threshold(); }
-  at::Tensor exact_threshold(const at::Tensor& gate_NLE,
-                             std::optional<double> active) const override {
-    return of_->exact_threshold(gate_NLE, active);
+  at::Tensor threshold_scores(const at::Tensor& gate_NLE) const override {
+    return of_->threshold_scores(gate_NLE);
+  }
+  int64_t threshold_rank(int64_t scores, std::optional<double> active) const override {
+    return of_->threshold_rank(scores, active);
   }
 
  private:

@@ -1,6 +1,4 @@
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/kthvalue.h>
 #include <ATen/ops/silu.h>
 
 #include <tuple>
@@ -75,15 +73,12 @@ class DiffMoeSelection : public Selection {
   bool independent_at_inference() const override { return settings_.inference == "pairs"; }
   InferenceThreshold* threshold() override { return &threshold_; }
 
-  at::Tensor exact_threshold(const at::Tensor& compared_NLE,
-                             std::optional<double> active) const override {
-    const at::NoGradGuard no_grad;
-    const at::Tensor rows_EN = by_expert(compared_NLE);
-    const int64_t all = rows_EN.size(1);
-    const int64_t kept = kept_by_threshold(name(), active.value_or(active_), all, experts_);
-    // Kept is what is larger than the threshold: the best one that is not kept.
-    if (kept == all) return at::full({experts_}, -1, rows_EN.options());
-    return std::get<0>(rows_EN.kthvalue(all - kept, 1));
+  at::Tensor threshold_scores(const at::Tensor& compared_NLE) const override {
+    return by_expert(compared_NLE);
+  }
+  // Kept is what is larger than the threshold: the best one that is not kept.
+  int64_t threshold_rank(int64_t scores, std::optional<double> active) const override {
+    return scores - kept_by_threshold(name(), active.value_or(active_), scores, experts_);
   }
 
  private:
