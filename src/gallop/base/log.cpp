@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <string_view>
 
 namespace gallop {
@@ -25,15 +28,15 @@ std::atomic<LogLevel>& threshold() {
   return level;
 }
 
-// Never destroyed: threads may log while the process ends.
-std::mutex& terminal_mutex() {
-  static auto* mutex = new std::mutex;
-  return *mutex;
+// Never destroyed: threads may log while the process ends. Made without asking for memory.
+template <class T>
+T& lasting() {
+  alignas(T) static std::byte place[sizeof(T)];
+  static T* const object = new (place) T;
+  return *object;
 }
-std::string& shown_status() {
-  static auto* text = new std::string;
-  return *text;
-}
+std::mutex& terminal_mutex() { return lasting<std::mutex>(); }
+std::string& shown_status() { return lasting<std::string>(); }
 
 /// Errors are ignored: a log that cannot be written has nowhere to say so.
 void write_all(std::string_view text) {
@@ -107,6 +110,18 @@ void set_status_line(const std::string& text) {
   }
   shown_status() = text;
   write_all(out);
+}
+
+void clear_status_line() noexcept {
+  constexpr std::string_view blanks = "                                ";
+  const std::lock_guard lock(terminal_mutex());
+  if (shown_status().empty()) return;
+  write_all("\r");
+  for (size_t left = shown_status().size(); left > 0; left -= std::min(left, blanks.size())) {
+    write_all(blanks.substr(0, left));
+  }
+  write_all("\r");
+  shown_status().clear();
 }
 
 }  // namespace gallop

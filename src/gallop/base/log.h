@@ -19,6 +19,8 @@ void log_line(LogLevel level, const std::string& text);
 /// before; empty: takes it away. For a terminal only, see stderr_can_redraw; base/progress.h is the
 /// user.
 void set_status_line(const std::string& text);
+/// Takes it away, and needs no memory for that: for destructors.
+void clear_status_line() noexcept;
 /// Whether standard error is a terminal on which a line can be redrawn (TERM is set and not
 /// "dumb").
 bool stderr_can_redraw();

@@ -65,7 +65,7 @@ Progress::Progress(ProgressOptions options) : options_(std::move(options)), done
 }
 
 Progress::~Progress() {
-  if (!ended_ && options_.output == Output::line) set_status_line("");
+  if (!ended_ && options_.output == Output::line) clear_status_line();
 }
 
 void Progress::update(int64_t done, const std::string& note) {

@@ -32,6 +32,10 @@ void cut(std::span<Panels> panels, std::span<const int64_t> groups, const float*
   });
 }
 
+// More than a thread has at a time. There is room for them before, since a destructor that gives
+// them back must not need memory.
+constexpr size_t most_spare = 64;
+
 // Panels whose memory the next RightMatrices of this thread takes over: a step cuts the same sizes
 // again and again.
 std::vector<std::vector<Panels>>& spare() {
@@ -41,6 +45,7 @@ std::vector<std::vector<Panels>>& spare() {
 
 std::vector<Panels> take_spare(int64_t groups) {
   std::vector<Panels> taken;
+  spare().reserve(most_spare);
   if (!spare().empty()) {
     taken = std::move(spare().back());
     spare().pop_back();
@@ -103,7 +108,7 @@ RightMatrices::RightMatrices(const at::Tensor& weight, Side side, std::span<cons
 }
 
 RightMatrices::~RightMatrices() {
-  if (!own_.empty()) spare().push_back(std::move(own_));
+  if (!own_.empty() && spare().size() < spare().capacity()) spare().push_back(std::move(own_));
 }
 
 void RightMatrices::multiply(std::span<const float* const> rows, int64_t group, int64_t first,

@@ -1,0 +1,90 @@
+// What takes things back does so where there is no memory: a destructor that throws ends the
+// process, in the very situation in which memory is short.
+#include <ATen/ops/tensor.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+
+#include "gallop/base/progress.h"
+#include "gallop/ops/right_matrices.h"
+#include "gallop/sparse/selection.h"
+#include "gallop/training/dial.h"
+#include "gallop/training/restore.h"
+#include "tests/ops/operator_case.h"
+#include "tests/support/failing_memory.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_run.h"
+
+namespace gallop::training {
+namespace {
+
+using test::FailingMemory;
+
+class NoMemoryAtTheEnd : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!FailingMemory::works()) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const FailingMemory none;
+    EXPECT_THROW(std::make_unique<int>(1), std::bad_alloc);
+  }
+};
+
+TEST_F(NoMemoryAtTheEnd, ADialIsTakenOffAModel) {
+  const test::TemporaryDirectory folder;
+  const auto task = make_task(recipe_in(folder / "run"));
+  const auto model = task->make_model();
+  model->materialize(3, {}, false);
+  DialSetting setting{.active = 2, .range_active = {2}, .thresholds = {}};
+  for (const char* block : {"blocks.0", "blocks.1"}) {
+    setting.thresholds[std::string(block) + ".moe.router.threshold"] = {{}, at::tensor({5.0F})};
+  }
+  std::optional<DialGuard> guard(std::in_place, *model);
+  turn_dial(*model, setting);
+  {
+    const FailingMemory none;
+    guard.reset();
+  }
+  for (nn::Module* module : model->modules()) {
+    auto* selection = dynamic_cast<sparse::Selection*>(module);
+    if (selection == nullptr) continue;
+    EXPECT_TRUE(selection->threshold()->of_samples({}).isnan().all().item<bool>()) << "as made";
+  }
+}
+
+// More at a time than are ever kept for the next ones.
+TEST_F(NoMemoryAtTheEnd, MatricesOfProductsAreGivenBack) {
+  const at::Tensor weight = ::gallop::testing::random("w", {40, 24});
+  const std::vector<ops::RowBlock> blocks = {{0, 0, 8}, {0, 8, 8}};
+  for (int again = 0; again < 2; ++again) {
+    std::vector<std::unique_ptr<ops::RightMatrices>> matrices;
+    for (int i = 0; i < 100; ++i) {
+      matrices.push_back(
+          std::make_unique<ops::RightMatrices>(weight, ops::Side::transposed, blocks, nullptr));
+    }
+    const FailingMemory none;
+    matrices.clear();
+  }
+}
+
+// The line on a terminal, longer than a string holds by itself.
+TEST_F(NoMemoryAtTheEnd, AProgressLineIsTakenAway) {
+  ::testing::internal::CaptureStderr();
+  std::optional<Progress> progress(
+      std::in_place, ProgressOptions{.label = "a label that is so long that it needs memory",
+                                     .total = 100,
+                                     .output = ProgressOptions::Output::line,
+                                     .width = 200});
+  progress->update(50);
+  {
+    const FailingMemory none;
+    progress.reset();
+  }
+  const std::string out = ::testing::internal::GetCapturedStderr();
+  const size_t width = out.find('\r');
+  ASSERT_GT(width, 60U);
+  EXPECT_EQ(out.substr(width), "\r" + std::string(width, ' ') + "\r");
+}
+
+}  // namespace
+}  // namespace gallop::training
