@@ -148,8 +148,10 @@ const bool registered = [] {
           ->UseRealTime();
     }
   }
-  for (const auto& [kind, op] : {std::pair{"kernel", &ops::adamw_step},
-                                 std::pair{"reference", &ops::adamw_step_reference}}) {
+  const auto fused = +[](const std::vector<ops::AdamWTensors>& tensors,
+                         const ops::AdamWStep& step) { ops::adamw_step(tensors, step); };
+  for (const auto& [kind, op] :
+       {std::pair{"kernel", fused}, std::pair{"reference", &ops::adamw_step_reference}}) {
     benchmark::RegisterBenchmark((std::string("adamw+ema 32M/step/") + kind).c_str(), adamw, op)
         ->Unit(benchmark::kMicrosecond)
         ->MeasureProcessCPUTime()

@@ -48,8 +48,11 @@ class Step {
       loss = loss.add(total.value, total.weight);
     }
     loss.backward();
-    optimizer_->step(++steps_, 1, training::clip_factor(training::global_norm(parameters_), 1.0),
-                     {training::trainable_parameters(*average_), 0.999});
+    const double norm = training::global_norm(parameters_);
+    optimizer_->take({.applied = ++steps_,
+                      .gradient_scale = training::clip_factor(norm, 1.0),
+                      .gradient_norm = norm,
+                      .averages = {training::trainable_parameters(*average_), 0.999}});
     for (const sparse::RoutingRecord& record : routing) {
       for (const sparse::PendingUpdate& update : record.pending) update.commit(steps_);
     }

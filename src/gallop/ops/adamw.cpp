@@ -6,8 +6,8 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <optional>
 
 #include "gallop/base/error.h"
 #include "gallop/ops/kernel.h"
@@ -62,7 +62,86 @@ float* data_of(const at::Tensor& x, int64_t begin) {
   return x.defined() ? x.mutable_data_ptr<float>() + begin : nullptr;
 }
 
+double number_of(int32_t bits) { return std::bit_cast<float>(bits); }
+
+std::vector<Piece> pieces_of(const std::vector<AdamWTensors>& tensors) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t count = tensors[i].value.numel();
+    for (int64_t begin = 0; begin < count; begin += numbers_of_a_task) {
+      pieces.push_back({i, begin, std::min(numbers_of_a_task, count - begin)});
+    }
+  }
+  return pieces;
+}
+
+// What body(tensors, gradient, begin, count) finds in all pieces.
+template <class Body>
+AdamWBounds over_pieces(const std::vector<AdamWTensors>& tensors, const Body& body) {
+  const std::vector<Piece> pieces = pieces_of(tensors);
+  std::vector<at::Tensor> gradients;
+  int64_t numbers = 0;
+  for (const AdamWTensors& t : tensors) {
+    gradients.push_back(t.gradient.contiguous());
+    numbers += t.value.numel();
+  }
+  std::vector<Largest> found(pieces.size());
+  for_each_task(static_cast<int64_t>(pieces.size()), numbers * work_of_a_number, [&](int64_t i) {
+    const auto& [tensor, begin, count] = pieces[i];
+    const float* gradient = gradients[tensor].const_data_ptr<float>() + begin;
+    found[i] = body(tensors[tensor], gradient, begin, count);
+  });
+  Largest all;
+  for (const Largest& piece : found) {
+    all.weight = std::max(all.weight, piece.weight);
+    all.mean = std::max(all.mean, piece.mean);
+    all.square = std::max(all.square, piece.square);
+  }
+  return {number_of(all.weight), number_of(all.mean), number_of(all.square)};
+}
+
+// NaN if one of the numbers is.
+double largest_of(const at::Tensor& x) {
+  return !x.defined() || x.numel() == 0 ? 0 : x.abs().max().item<double>();
+}
+
+// Of two bounds; NaN, which no comparison holds for, stays.
+double wider(double a, double b) { return a <= b ? b : a > b ? a : a + b; }
+
 }  // namespace
+
+void AdamWBounds::cover(const AdamWBounds& other) {
+  weight = wider(weight, other.weight);
+  mean = wider(mean, other.mean);
+  square = wider(square, other.square);
+}
+
+bool AdamWBounds::finite() const {
+  return std::isfinite(weight) && std::isfinite(mean) && std::isfinite(square);
+}
+
+AdamWBounds bounds_after(const AdamWBounds& before, const AdamWStep& step, double gradient_norm) {
+  // Room for roundings, and for differences on the way.
+  constexpr double rounding = 1 + 1e-5, limit = std::numeric_limits<float>::max() / 16;
+  const Moments by = moments_of(step);
+  const double gradient = gradient_norm * step.gradient_scale * rounding;
+  AdamWBounds after{.weight = before.weight,
+                    .mean = wider(before.mean, gradient),
+                    .square = wider(before.square, gradient * gradient) * rounding};
+  // The root is at least 0.
+  const double moved = before.weight * std::abs(by.keep) + std::abs(by.rate) * after.mean / by.eps;
+  after.weight = wider(before.weight, moved) * rounding;
+  const bool held = after.weight <= limit && after.mean <= limit && after.square <= limit &&
+                    gradient_norm <= limit && std::abs(by.rate) * after.mean <= limit &&
+                    std::sqrt(after.square) * by.root_scale <= limit && by.eps > 0;
+  return held ? after : AdamWBounds();
+}
+
+AdamWBounds bounds_of(const AdamWTensors& t) {
+  const at::NoGradGuard no_grad;
+  return {wider(largest_of(t.value), largest_of(t.average)), largest_of(t.mean),
+          largest_of(t.square)};
+}
 
 void adamw_step_reference(const std::vector<AdamWTensors>& tensors, const AdamWStep& step) {
   check(tensors, step);
@@ -95,31 +174,38 @@ void adamw_step_reference(const std::vector<AdamWTensors>& tensors, const AdamWS
   if (!averages.empty()) at::_foreach_lerp_(averages, averaged, 1 - step.average_decay);
 }
 
-void adamw_step(const std::vector<AdamWTensors>& tensors, const AdamWStep& step) {
+std::optional<AdamWBounds> adamw_step(const std::vector<AdamWTensors>& tensors,
+                                      const AdamWStep& step) {
   if (!std::all_of(tensors.begin(), tensors.end(), fits)) {
-    return adamw_step_reference(tensors, step);
+    adamw_step_reference(tensors, step);
+    return {};
   }
   check(tensors, step);
   const at::NoGradGuard no_grad;
-  std::vector<Piece> pieces;
-  std::vector<at::Tensor> gradients;
-  int64_t numbers = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const int64_t count = tensors[i].value.numel();
-    for (int64_t begin = 0; begin < count; begin += numbers_of_a_task) {
-      pieces.push_back({i, begin, std::min(numbers_of_a_task, count - begin)});
-    }
-    gradients.push_back(tensors[i].gradient.contiguous());
-    numbers += count;
+  const Moments moments = moments_of(step);
+  return over_pieces(
+      tensors, [&](const AdamWTensors& t, const float* gradient, int64_t begin, int64_t count) {
+        return step_moments(data_of(t.value, begin), gradient, data_of(t.mean, begin),
+                            data_of(t.square, begin), data_of(t.average, begin), count, moments);
+      });
+}
+
+AdamWBounds try_adamw_step(const AdamWTensors& tensors, const AdamWStep& step) {
+  check({tensors}, step);
+  const at::NoGradGuard no_grad;
+  if (!fits(tensors)) {
+    const AdamWTensors copy{tensors.value.clone(), tensors.gradient.clone(), tensors.mean.clone(),
+                            tensors.square.clone(),
+                            tensors.average.defined() ? tensors.average.clone() : at::Tensor()};
+    adamw_step_reference({copy}, step);
+    return bounds_of(copy);
   }
   const Moments moments = moments_of(step);
-  for_each_task(static_cast<int64_t>(pieces.size()), numbers * work_of_a_number, [&](int64_t i) {
-    const auto& [tensor, begin, count] = pieces[i];
-    const AdamWTensors& t = tensors[tensor];
-    step_moments(data_of(t.value, begin), gradients[tensor].const_data_ptr<float>() + begin,
-                 data_of(t.mean, begin), data_of(t.square, begin), data_of(t.average, begin), count,
-                 moments);
-  });
+  return over_pieces(
+      {tensors}, [&](const AdamWTensors& t, const float* gradient, int64_t begin, int64_t count) {
+        return try_moments(data_of(t.value, begin), gradient, data_of(t.mean, begin),
+                           data_of(t.square, begin), data_of(t.average, begin), count, moments);
+      });
 }
 
 }  // namespace gallop::ops

@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <vector>
 
 namespace gallop::ops {
@@ -19,10 +21,36 @@ struct AdamWStep {
   double average_decay = 0;   ///< average <- average_decay * average + (1 - average_decay) * value
 };
 
+/// No number of the tensors is larger in magnitude. Infinite where nothing is known; infinite or
+/// NaN where one of the numbers is.
+struct AdamWBounds {
+  double weight = std::numeric_limits<double>::infinity();  ///< of values and averages
+  double mean = std::numeric_limits<double>::infinity();
+  double square = std::numeric_limits<double>::infinity();
+
+  static AdamWBounds of_nothing() { return {0, 0, 0}; }
+  /// Widens these to hold for what `other` holds for, too.
+  void cover(const AdamWBounds& other);
+  bool finite() const;
+};
+
+/// What a step leaves of tensors within `before`, if the norm of their gradients is at most
+/// `gradient_norm`, by arithmetic alone: far above what happens, and finite all the same unless
+/// learning rate, eps or gradients are out of all proportion. NaN or infinite where a result, or a
+/// number on the way to it, could leave the range of float32.
+AdamWBounds bounds_after(const AdamWBounds& before, const AdamWStep& step, double gradient_norm);
+/// As they are.
+AdamWBounds bounds_of(const AdamWTensors& tensors);
+
 /// One step of AdamW (arXiv 1711.05101) and of the moving average of what comes out, in one pass
-/// over memory. Values are contiguous.
-void adamw_step(const std::vector<AdamWTensors>& tensors, const AdamWStep& step);
-/// The same by ATen's fused step and an interpolation. The gradients may be scaled in place.
+/// over memory. Values are contiguous. Returns the exact bounds of the results, found in the same
+/// pass; nothing where the reference took the step.
+std::optional<AdamWBounds> adamw_step(const std::vector<AdamWTensors>& tensors,
+                                      const AdamWStep& step);
+/// The bounds of what the step would leave, without taking it.
+AdamWBounds try_adamw_step(const AdamWTensors& tensors, const AdamWStep& step);
+/// The same as adamw_step by ATen's fused step and an interpolation. The gradients may be scaled in
+/// place.
 void adamw_step_reference(const std::vector<AdamWTensors>& tensors, const AdamWStep& step);
 
 }  // namespace gallop::ops

@@ -15,8 +15,18 @@ struct Moments {
   float average_share;
 };
 
+/// Bits of the largest magnitudes among the results of a step: as integers they are ordered like
+/// the numbers, then infinity, then NaN.
+struct Largest {
+  int32_t weight = 0;  ///< of values and averages
+  int32_t mean = 0, square = 0;
+};
+
 /// Elementwise; `average` may be null.
-void step_moments(float* value, const float* gradient, float* mean, float* square, float* average,
-                  int64_t count, const Moments& by);
+Largest step_moments(float* value, const float* gradient, float* mean, float* square,
+                     float* average, int64_t count, const Moments& by);
+/// The same without writing.
+Largest try_moments(const float* value, const float* gradient, const float* mean,
+                    const float* square, const float* average, int64_t count, const Moments& by);
 
 }  // namespace gallop::ops

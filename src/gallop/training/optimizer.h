@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -28,14 +29,30 @@ class Optimizer {
 
   /// The learning rate that the schedule's factor multiplies.
   virtual double learning_rate() const = 0;
-  /// One step from the gradients times `gradient_scale` (clipping) at learning rate factor *
-  /// learning_rate() * the parameter's lr_scale. `applied` is the number of this step among the
-  /// applied ones, from 1. Parameters without a gradient stay as they are.
-  /// The gradients may be scaled in place: they are used up.
-  virtual void step(int64_t applied, double factor, double gradient_scale,
-                    const Averages& averages) = 0;
-  void step(int64_t applied, double factor, double gradient_scale) {
-    step(applied, factor, gradient_scale, {});
+  struct Step {
+    int64_t applied = 1;        ///< the number of this step among the applied ones, from 1
+    double factor = 1;          ///< of the schedule
+    double gradient_scale = 1;  ///< clipping
+    /// Of all gradients together before they are scaled; infinity: not known.
+    double gradient_norm = std::numeric_limits<double>::infinity();
+    Averages averages;
+  };
+  /// One step from the gradients times `gradient_scale` at learning rate factor * learning_rate() *
+  /// the parameter's lr_scale. Parameters without a gradient stay as they are. The gradients may be
+  /// scaled in place: they are used up.
+  /// Returns nothing, or, where a parameter, its average or what is remembered of it would become
+  /// NaN or infinite, which one: nothing has changed then. That costs another pass over memory only
+  /// for steps that could be such, by learning rate, eps, norm and what the last step left.
+  virtual std::string take(const Step& step) = 0;
+  std::string step(int64_t applied, double factor, double gradient_scale,
+                   const Averages& averages) {
+    return take({.applied = applied,
+                 .factor = factor,
+                 .gradient_scale = gradient_scale,
+                 .averages = averages});
+  }
+  std::string step(int64_t applied, double factor, double gradient_scale) {
+    return step(applied, factor, gradient_scale, Averages());
   }
 
   /// What the optimizer remembers, by "<kind>.<parameter name>" ("exp_avg.blocks.0..."): shares

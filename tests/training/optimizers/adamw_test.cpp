@@ -68,7 +68,7 @@ TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
 }
 
 // One step from zero moments moves every element with a gradient by lr against its sign: m /
-// sqrt(v) = g / |g| after the bias corrections. With eps = 0 nothing else is in it.
+// sqrt(v) = g / |g| after the bias corrections. With a tiny eps nothing else is in it.
 TEST(AdamW, ReadsTheAttributesOfParameters) {
   TensorsModule model({});
   model.add("decays", at::full({1}, 2.0));
@@ -76,7 +76,7 @@ TEST(AdamW, ReadsTheAttributesOfParameters) {
   model.add("slow", at::full({1}, 2.0), {.decay = false, .lr_scale = 0.25});
   model.add("idle", at::full({1}, 2.0));
   model.add("table", at::full({1}, 2.0), {.frozen = true});
-  const auto optimizer = adamw(model, "lr = 0.5, decay = 0.1, eps = 0.0");
+  const auto optimizer = adamw(model, "lr = 0.5, decay = 0.1, eps = 1e-12");
   EXPECT_EQ(optimizer->learning_rate(), 0.5);
   EXPECT_EQ(optimizer->state().size(), 2 * 4);
   for (const char* name : {"decays", "bias", "slow"}) {

@@ -24,13 +24,17 @@ struct AdamWSettings : config::Fields<AdamWSettings> {
     v.field("lr", lr, "learning rate at factor 1 of the schedule", config::at_least(0));
     v.field("beta1", beta1, "decay of the mean of the gradient, below 1", config::between(0, 1));
     v.field("beta2", beta2, "decay of the mean of its square, below 1", config::between(0, 1));
-    v.field("eps", eps, "added to the root of the mean square", config::at_least(0));
+    v.field("eps", eps, "added to the root of the mean square, above 0", config::positive());
     v.field("decay", decay, "decoupled weight decay of the parameters that decay (matrices)",
             config::at_least(0));
   }
   void validate() const override {
     require(beta1 < 1 && beta2 < 1, "beta1 = ", beta1, " and beta2 = ", beta2,
             " must be below 1: the moments would never move");
+    require(static_cast<float>(eps) > 0, "eps = ", eps,
+            " is 0 in float32: where gradients are 0 a step would divide 0 by it");
+    require(lr * decay <= 1, "decay = ", decay, " at lr = ", lr, " takes ", lr * decay,
+            " of a weight in every step, more than all of it: decay must be at most 1 / lr");
   }
 };
 
@@ -45,38 +49,56 @@ class AdamW : public Optimizer {
 
   double learning_rate() const override { return settings_.lr; }
 
-  using Optimizer::step;
-  void step(int64_t applied, double factor, double gradient_scale,
-            const Averages& averages) override {
+  std::string take(const Step& step) override {
+    const auto& [applied, factor, gradient_scale, gradient_norm, averages] = step;
     require(applied >= 1, "applied steps count from 1, not ", applied);
     require(gradient_scale > 0, "a gradient scale of ", gradient_scale, " is not positive");
     require(averages.of.empty() || averages.of.size() == slots_.size(), "there are ",
             averages.of.size(), " averages of ", slots_.size(), " parameters");
-    // Parameters that share learning rate and weight decay take a step together.
-    std::map<std::pair<double, bool>, std::vector<ops::AdamWTensors>> groups;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      const at::Tensor& value = **slots_[i].parameter;
-      const at::Tensor average = averages.of.empty() ? at::Tensor() : **averages.of[i];
-      if (value.grad().defined()) {
-        const nn::Attributes& attributes = slots_[i].parameter->attributes();
-        groups[{attributes.lr_scale, attributes.decay}].push_back(
-            {value, value.grad(), slots_[i].mean, slots_[i].square, average});
-      } else if (average.defined()) {
-        const at::NoGradGuard no_grad;
-        average.lerp_(value, 1 - averages.decay);
+    const auto [groups, idle] = sort(averages);
+    const auto numbers = [&](const Key& key) {
+      const auto& [lr_scale, decays] = key;
+      return ops::AdamWStep{.step = applied,
+                            .rate = settings_.lr * factor * lr_scale,
+                            .beta1 = settings_.beta1,
+                            .beta2 = settings_.beta2,
+                            .eps = settings_.eps,
+                            .decay = decays ? settings_.decay : 0,
+                            .gradient_scale = gradient_scale,
+                            .average_decay = averages.decay};
+    };
+    ops::AdamWBounds expected = bounds_;
+    for (const auto& [key, group] : groups) {
+      expected.cover(ops::bounds_after(bounds_, numbers(key), gradient_norm));
+    }
+    if (!expected.finite()) {
+      expected = ops::AdamWBounds::of_nothing();
+      for (const ops::AdamWTensors& tensors : idle) expected.cover(ops::bounds_of(tensors));
+      bounds_ = expected;  // of those that stay
+      for (const auto& [key, group] : groups) {
+        for (size_t i = 0; i < group.tensors.size(); ++i) {
+          const auto found = ops::try_adamw_step(group.tensors[i], numbers(key));
+          if (!found.finite()) {
+            bounds_ = ops::AdamWBounds();
+            return group.names[i];
+          }
+          expected.cover(found);
+        }
       }
     }
-    for (const auto& [key, tensors] : groups) {
-      const auto& [lr_scale, decays] = key;
-      ops::adamw_step(tensors, {.step = applied,
-                                .rate = settings_.lr * factor * lr_scale,
-                                .beta1 = settings_.beta1,
-                                .beta2 = settings_.beta2,
-                                .eps = settings_.eps,
-                                .decay = decays ? settings_.decay : 0,
-                                .gradient_scale = gradient_scale,
-                                .average_decay = averages.decay});
+    ops::AdamWBounds found = idle.empty() ? ops::AdamWBounds::of_nothing() : bounds_;
+    for (const auto& [key, group] : groups) {
+      found.cover(ops::adamw_step(group.tensors, numbers(key)).value_or(expected));
     }
+    const at::NoGradGuard no_grad;
+    for (const ops::AdamWTensors& tensors : idle) {
+      if (tensors.average.defined()) tensors.average.lerp_(tensors.value, 1 - averages.decay);
+    }
+    bounds_ = found;
+    require(found.finite(), "AdamW: step ", applied,
+            " left weights or moments that are NaN or infinite, which its arithmetic excludes: "
+            "something else wrote to them, or memory is damaged; go on from the last checkpoint");
+    return {};
   }
 
   std::vector<std::pair<std::string, at::Tensor>> state() const override {
@@ -108,6 +130,7 @@ class AdamW : public Optimizer {
     require(wrong.str().empty(), "the optimizer's state does not fit the model:", wrong.str(),
             "\nIs it of another model or optimizer?");
     for (const auto& [name, tensor] : own) tensor.copy_(state.extract(name).mapped());
+    bounds_ = ops::AdamWBounds();
   }
 
  private:
@@ -116,8 +139,39 @@ class AdamW : public Optimizer {
     at::Tensor mean, square;
   };
 
+  // Parameters that share learning rate and weight decay take a step together.
+  using Key = std::pair<double, bool>;
+  struct Group {
+    std::vector<ops::AdamWTensors> tensors;
+    std::vector<std::string> names;
+  };
+  struct Sorted {
+    std::map<Key, Group> groups;
+    std::vector<ops::AdamWTensors> idle;  // without a gradient
+  };
+
+  Sorted sort(const Averages& averages) const {
+    Sorted sorted;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const auto& [parameter, mean, square] = slots_[i];
+      const at::Tensor& value = **parameter;
+      const at::Tensor average = averages.of.empty() ? at::Tensor() : **averages.of[i];
+      const ops::AdamWTensors tensors{value, value.grad(), mean, square, average};
+      if (!tensors.gradient.defined()) {
+        sorted.idle.push_back(tensors);
+        continue;
+      }
+      const nn::Attributes& attributes = parameter->attributes();
+      Group& group = sorted.groups[{attributes.lr_scale, attributes.decay}];
+      group.tensors.push_back(tensors);
+      group.names.push_back(parameter->name());
+    }
+    return sorted;
+  }
+
   AdamWSettings settings_;
   std::vector<Slot> slots_;
+  ops::AdamWBounds bounds_;  // of what the last step left
 };
 
 const config::Register<Optimizer, AdamWSettings> registered{
