@@ -33,9 +33,11 @@ std::string find(const formats::Metadata& metadata, const std::string& key) {
 uint64_t bytes_in(const std::filesystem::path& folder) {
   uint64_t bytes = 0;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const uintmax_t size = entry.file_size(error);
-    if (!error) bytes += size;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    std::error_code unknown;
+    const uintmax_t size = entry->file_size(unknown);
+    if (!unknown) bytes += size;
   }
   return bytes;
 }
@@ -65,11 +67,22 @@ std::vector<CheckedCheckpoint> check_checkpoints(const std::filesystem::path& ru
     entry.bytes = bytes_in(saved.path);
     try {
       training::verify_checkpoint(saved.path);
+      entry.not_finite = training::non_finite_values(saved.path);
     } catch (const Error& error) {
       entry.damage = error.what();
     }
   }
   return checked;
+}
+
+const CheckedCheckpoint* best_of(const std::vector<CheckedCheckpoint>& checkpoints) {
+  const CheckedCheckpoint* whole = nullptr;
+  for (const CheckedCheckpoint& checkpoint : checkpoints) {
+    if (!checkpoint.damage.empty()) continue;
+    if (checkpoint.not_finite.empty()) return &checkpoint;
+    if (whole == nullptr) whole = &checkpoint;
+  }
+  return whole;
 }
 
 std::vector<std::pair<std::string, std::string>> main_settings(training::Recipe& recipe) {

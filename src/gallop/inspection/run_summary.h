@@ -27,8 +27,14 @@ struct CheckedCheckpoint {
   training::SavedCheckpoint saved;
   uint64_t bytes = 0;  ///< of all its files
   std::string damage;  ///< empty: verified
+  /// Which tensors hold NaN or infinite values; empty: none, or damaged.
+  std::string not_finite;
 };
 std::vector<CheckedCheckpoint> check_checkpoints(const std::filesystem::path& run);
+
+/// The one that the run would go on from, as CheckpointStore::newest() chooses; null if none is
+/// whole.
+const CheckedCheckpoint* best_of(const std::vector<CheckedCheckpoint>& checkpoints);
 
 /// The main settings of a recipe, a section a line: ("train", "steps=1600, batch=64, ...").
 std::vector<std::pair<std::string, std::string>> main_settings(training::Recipe& recipe);

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include "gallop/base/error.h"
@@ -37,9 +38,14 @@ void BackgroundSaver::start(const Snapshot& snapshot, std::string recipe_toml,
   require(!save_.valid(), "the checkpoint of step ", copy_.step, " is still being written");
   const at::NoGradGuard no_grad;
   copy_.step = snapshot.step;
-  copy_into(copy_.model, snapshot.model);
-  copy_into(copy_.ema, snapshot.ema);
-  copy_into(copy_.optimizer, snapshot.optimizer);
+  try {
+    copy_into(copy_.model, snapshot.model);
+    copy_into(copy_.ema, snapshot.ema);
+    copy_into(copy_.optimizer, snapshot.optimizer);
+  } catch (...) {  // training needs the memory more
+    copy_ = Snapshot();
+    throw;
+  }
   copy_.state = snapshot.state;
   copy_.model_metadata = snapshot.model_metadata;
   copy_.ema_metadata = snapshot.ema_metadata;
@@ -63,10 +69,17 @@ std::optional<SaveResult> BackgroundSaver::wait() {
   SaveResult result{.step = copy_.step, .error = {}};
   try {
     save_.get();
-  } catch (const Error& error) {
-    result.error = error.what();
+  } catch (const std::exception& error) {
+    result.error = reason_of(error);
   }
   return result;
+}
+
+std::string reason_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "out of memory";
+  const std::string text = error.what();
+  const bool ours = dynamic_cast<const Error*>(&error) != nullptr;
+  return ours ? text : text.substr(0, text.find('\n'));
 }
 
 }  // namespace gallop::training

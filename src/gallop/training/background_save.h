@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <future>
 #include <optional>
@@ -9,6 +10,9 @@
 #include "gallop/training/checkpoint.h"
 
 namespace gallop::training {
+
+/// What an exception says: one line of those of libtorch, which bring a backtrace.
+std::string reason_of(const std::exception& error);
 
 /// How a save ended.
 struct SaveResult {
@@ -26,7 +30,8 @@ class BackgroundSaver {
   ~BackgroundSaver();
 
   /// Copies the tensors of `snapshot` and writes them in a thread of its own, after `before` was
-  /// called there. There must be no save whose result was not taken: call wait() first.
+  /// called there. There must be no save whose result was not taken: call wait() first. Throws what
+  /// the copies throw where there is no memory for them, and gives back those of earlier saves.
   void start(const Snapshot& snapshot, std::string recipe_toml, std::function<void()> before);
   /// The result of a save that has ended; nothing if none was started or it still runs.
   std::optional<SaveResult> poll();

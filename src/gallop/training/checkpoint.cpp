@@ -11,9 +11,11 @@
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
 #include "gallop/base/hash.h"
+#include "gallop/base/human.h"
 #include "gallop/base/log.h"
 #include "gallop/formats/shards.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/training/finite.h"
 #include "gallop/training/run_directory.h"
 
 namespace gallop::training {
@@ -28,6 +30,9 @@ constexpr const char* state_file = "state.json";
 constexpr const char* config_file = "config.toml";
 constexpr std::array files_of_format_1 = {model_file, ema_file, optimizer_file, state_file,
                                           config_file};
+
+// In the manifest: which tensors are not finite; empty: none.
+constexpr const char* not_finite_key = "not_finite";
 
 constexpr std::string_view unfinished_suffix = ".tmp";
 constexpr std::string_view replaced_suffix = ".old";
@@ -92,6 +97,30 @@ class HashingFile : public OutputFile {
   uint64_t size_ = 0;
 };
 
+// "model.safetensors: blocks.0.w (3 of 64)"; empty where all is finite.
+std::string describe_non_finite(const char* file, const NamedTensors& tensors) {
+  constexpr size_t shown = 3;
+  std::vector<std::string> names = non_finite_tensors(tensors);
+  if (names.empty()) return {};
+  if (names.size() > shown + 1) {
+    const size_t others = names.size() - shown;
+    names.resize(shown);
+    names.push_back(std::to_string(others) + " more tensors");
+  }
+  return std::string(file) + ": " + join_list(names);
+}
+
+std::string describe_non_finite(const Snapshot& snapshot) {
+  std::string text;
+  for (const auto& [file, tensors] :
+       {std::pair{model_file, &snapshot.model}, std::pair{ema_file, &snapshot.ema},
+        std::pair{optimizer_file, &snapshot.optimizer}}) {
+    const std::string line = describe_non_finite(file, *tensors);
+    if (!line.empty()) text += (text.empty() ? "" : "; ") + line;
+  }
+  return text;
+}
+
 /// Writes a checkpoint into a new folder, the manifest last; every file and the folder are synced.
 void write_files(const fs::path& folder, const Snapshot& snapshot, const std::string& recipe_toml) {
   file_system().make_directories(folder);
@@ -116,7 +145,9 @@ void write_files(const fs::path& folder, const Snapshot& snapshot, const std::st
   const Json state = Json::Object{{"step", snapshot.step}, {"state", snapshot.state}};
   write_text(state_file, state.dump(2) + "\n");
   write_text(config_file, recipe_toml);
-  const Json manifest = Json::Object{{"format", format_version}, {"files", entries}};
+  const Json manifest = Json::Object{{"format", format_version},
+                                     {"files", entries},
+                                     {not_finite_key, describe_non_finite(snapshot)}};
   write_file_atomically(folder / manifest_file, manifest.dump(2) + "\n");
 }
 
@@ -146,6 +177,26 @@ std::vector<ManifestEntry> read_manifest(const fs::path& path) {
 Json read_state(const fs::path& checkpoint) {
   const fs::path path = checkpoint / state_file;
   return Json::parse(read_file(path), path.string());
+}
+
+// Whole, and all of it finite.
+bool is_good(const fs::path& checkpoint) {
+  if (!is_there(checkpoint)) return false;
+  try {
+    verify_checkpoint(checkpoint);
+    return non_finite_values(checkpoint).empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// What cannot be read counts as finite, and so is kept where a finite one is.
+bool is_finite(const fs::path& checkpoint) {
+  try {
+    return non_finite_values(checkpoint).empty();
+  } catch (const Error&) {
+    return true;
+  }
 }
 
 std::pair<NamedTensors, formats::Metadata> read_tensors(const fs::path& path) {
@@ -180,10 +231,26 @@ fs::path CheckpointStore::save(const Snapshot& snapshot, const std::string& reci
     } catch (const Error&) {  // the first error is the one to tell; the next save sweeps
     }
     fail("the checkpoint of step ", snapshot.step, " could not be saved: ", error.what(),
-         ". Earlier checkpoints can still be used.");
+         has_others(target) ? ". Earlier checkpoints can still be used."
+                            : ". The run has no other checkpoint.");
+  }
+  const std::string not_finite = non_finite_values(target);
+  if (!not_finite.empty()) {
+    log_warning("the checkpoint of step ", snapshot.step, " holds NaN or infinite values (",
+                not_finite, "): no finite one is removed for it");
   }
   remove_older_than(snapshot.step);
   return target;
+}
+
+bool CheckpointStore::has_others(const fs::path& target) const {
+  try {
+    const std::vector<SavedCheckpoint> saved = all();
+    return std::any_of(saved.begin(), saved.end(),
+                       [&](const SavedCheckpoint& s) { return s.path != target; });
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 // What killed saves and removals left.
@@ -194,7 +261,8 @@ void CheckpointStore::sweep() const {
 }
 
 // A folder cannot be renamed onto another one. A whole checkpoint that is in the way stays beside
-// the new one until that is verified, a damaged one goes.
+// the new one until that is verified; a damaged one goes, and one that is not finite where a finite
+// one already stays.
 void CheckpointStore::make_room(const fs::path& target) const {
   if (!is_there(target)) return;
   FileSystem& files = file_system();
@@ -205,19 +273,38 @@ void CheckpointStore::make_room(const fs::path& target) const {
     return;
   }
   const fs::path replaced = with_suffix(target, replaced_suffix);
+  if (!is_good(target) && is_good(replaced)) {
+    files.remove_all(target);
+    return;
+  }
   files.remove_all(replaced);
   files.rename(target, replaced);
 }
 
-// Those of later steps are left alone: they are damaged, or the run would have gone on from them.
+// Whether another one of its step is in its place; one that is not finite takes none.
+bool CheckpointStore::is_replaced(const SavedCheckpoint& saved) const {
+  const fs::path target = directory_ / step_name(saved.step);
+  return saved.path != target && is_there(target) && is_finite(target);
+}
+
+// Among those that are newer than it: so many finite ones, so many others.
+bool CheckpointStore::is_kept(const SavedCheckpoint& saved, int64_t& finite,
+                              int64_t& others) const {
+  if (finite < config_.keep_last) {
+    int64_t& newer = is_finite(saved.path) ? finite : others;
+    if (newer++ < config_.keep_last) return true;
+  }
+  return config_.keep_every > 0 && saved.step % config_.keep_every == 0;
+}
+
+// Those of later steps are left alone: they are damaged or not finite, or the run would have gone
+// on from them. Finite ones and others are counted apart, so that none of the others takes the
+// place of a finite one.
 void CheckpointStore::remove_older_than(int64_t step) const {
   FileSystem& files = file_system();
-  int64_t newer = 0, previous = -1;
+  int64_t finite = 0, others = 0;
   for (const SavedCheckpoint& saved : all()) {
-    if (saved.step > step) continue;
-    const bool replaced = std::exchange(previous, saved.step) == saved.step;
-    const bool kept = config_.keep_every > 0 && saved.step % config_.keep_every == 0;
-    if (!replaced && (newer++ < config_.keep_last || kept)) continue;
+    if (saved.step > step || (!is_replaced(saved) && is_kept(saved, finite, others))) continue;
     try {
       // Under a name that is swept, since a folder does not vanish at once.
       const fs::path going = with_suffix(saved.path, unfinished_suffix);
@@ -242,13 +329,23 @@ std::vector<SavedCheckpoint> CheckpointStore::all() const {
 
 std::optional<SavedCheckpoint> CheckpointStore::newest() const {
   const std::vector<SavedCheckpoint> saved = all();
+  std::optional<SavedCheckpoint> not_finite;
   for (const SavedCheckpoint& checkpoint : saved) {
     try {
       verify_checkpoint(checkpoint.path);
-      return checkpoint;
+      const std::string values = non_finite_values(checkpoint.path);
+      if (values.empty()) return checkpoint;
+      log_warning("passing over ", checkpoint.path.string(),
+                  ", which holds NaN or infinite values (", values, ")");
+      if (!not_finite) not_finite = checkpoint;
     } catch (const Error& error) {
       log_warning("passing over a damaged checkpoint: ", error.what());
     }
+  }
+  if (not_finite) {
+    log_warning("there is no finite checkpoint in '", directory_.string(), "': taking ",
+                not_finite->path.filename().string(), " all the same");
+    return not_finite;
   }
   require(saved.empty(), "none of the ", saved.size(), " checkpoints in '", directory_.string(),
           "' is whole. Bring one back from a copy, or remove the folder to start again.");
@@ -278,6 +375,14 @@ void verify_checkpoint(const fs::path& checkpoint) {
     require(hash == expected.hash, "'", path.string(), "' was changed or damaged: its XXH3-128 is ",
             hash, " where the manifest says ", expected.hash);
   }
+}
+
+std::string non_finite_values(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / manifest_file;
+  const Json manifest = Json::parse(read_file(path), path.string());
+  if (const Json* known = manifest.find(not_finite_key)) return known->as_string();
+  // Of a checkpoint from before this was noted.
+  return describe_non_finite(CheckpointStore::load(checkpoint));
 }
 
 fs::path find_weights(const fs::path& run_or_weights, bool ema) {
