@@ -22,6 +22,7 @@
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
 #include "gallop/models/counts.h"
+#include "gallop/training/ema.h"
 #include "gallop/training/restore.h"
 
 namespace gallop {
@@ -104,6 +105,18 @@ void print_model(training::Recipe& recipe, const formats::Metadata& metadata) {
                          human_count(counts.active) + " of them active for a token");
 }
 
+// What is left in the average of the values that the run began with.
+void print_average_facts(const formats::Metadata& metadata, const fs::path& owner) {
+  training::Recipe recipe;
+  try {
+    config::load_text(recipe, training::find_recipe(owner), (owner / "config.toml").string());
+  } catch (const Error&) {  // print_recipe says so
+  }
+  const auto share = training::first_values_share(metadata, recipe.ema);
+  const std::string young = training::young_average(share.value_or(0));
+  if (!young.empty()) fact("", young);
+}
+
 // A recipe of another version must not hide the rest.
 void print_recipe(const fs::path& owner, const formats::Metadata& metadata) {
   const std::string text = training::find_recipe(owner);
@@ -139,6 +152,7 @@ void print_checkpoint(const fs::path& checkpoint, const fs::path& recipe_owner) 
   const formats::Metadata metadata =
       formats::SafetensorsReader(checkpoint / "ema.safetensors").metadata();
   print_weights_facts(metadata);
+  print_average_facts(metadata, recipe_owner);
   fact("", "beside them the raw weights, in model.safetensors");
   print_recipe(recipe_owner, metadata);
 }
@@ -174,10 +188,8 @@ void print_log(const fs::path& run) {
 void inspect_run(const fs::path& run) {
   const auto checkpoints = inspection::check_checkpoints(run);
   fact("run", run.string());
-  const auto good = std::find_if(checkpoints.begin(), checkpoints.end(),
-                                 [](const auto& c) { return c.damage.empty(); });
-  if (good != checkpoints.end()) {
-    print_checkpoint(good->saved.path, run);
+  if (const auto* best = inspection::best_of(checkpoints); best != nullptr) {
+    print_checkpoint(best->saved.path, run);
   } else {
     fact("step", checkpoints.empty() ? "no checkpoint yet" : "no checkpoint is whole");
     print_recipe(run, {});
@@ -186,7 +198,9 @@ void inspect_run(const fs::path& run) {
   for (const auto& c : checkpoints) {
     fact(&c == &checkpoints.front() ? "checkpoints" : "",
          c.saved.path.filename().string() + ", " + human_bytes(c.bytes) + ", " +
-             (c.damage.empty() ? "verified" : "DAMAGED: " + c.damage));
+             (!c.damage.empty()      ? "DAMAGED: " + c.damage
+              : c.not_finite.empty() ? "verified"
+                                     : "verified, NOT FINITE: " + c.not_finite));
   }
 }
 
@@ -198,6 +212,8 @@ void inspect(const fs::path& named) {
   if (fs::exists(path / "manifest.json", error)) {
     training::verify_checkpoint(path);
     fact("checkpoint", path.string() + ", verified");
+    const std::string not_finite = training::non_finite_values(path);
+    if (!not_finite.empty()) fact("", "NOT FINITE: " + not_finite);
     return print_checkpoint(path, path);
   }
   require(fs::exists(path / "config.toml", error) || fs::exists(path / "checkpoints", error), "'",

@@ -23,16 +23,17 @@ void TrainConfig::fields(config::Visitor& v) {
       {"float32", "bf16"});
   v.field("clip", clip, "largest global norm of the gradient; 0: no clipping", at_least(0));
   v.field("max_skipped", max_skipped,
-          "stop after so many steps in a row that were not applied: a non-finite loss or gradient, "
-          "or a spike",
+          "stop after so many steps in a row that were not applied: a non-finite loss, gradient or "
+          "update, or a spike",
           at_least(1));
   v.field("spike", spike,
           "do not apply a step whose loss or gradient norm lies more than so many standard "
           "deviations above the mean of the last 128 applied steps (6 is usual); 0: apply it",
           at_least(0));
-  v.field("dump_nonfinite", dump_nonfinite,
-          "write weights, gradients and sample numbers of a step with a non-finite loss or "
-          "gradient to nonfinite/ of the run");
+  v.field(
+      "dump_nonfinite", dump_nonfinite,
+      "write weights, gradients and sample numbers of a step with a non-finite loss, gradient or "
+      "update to nonfinite/ of the run");
   v.field("check", check,
           "end the run with an error that names step and layer where a router's score is NaN or "
           "infinite, instead of skipping the step");
@@ -40,7 +41,11 @@ void TrainConfig::fields(config::Visitor& v) {
 
 void EmaConfig::fields(config::Visitor& v) {
   v.field("decay", decay, "decay of the moving average of the weights", between(0, 1));
-  v.field("warmup", warmup, "decay min(decay, (1+s)/(10+s)) with s the applied steps");
+  v.field(
+      "warmup", warmup,
+      "decay min(decay, (1+s)/(10+s)) with s the applied steps, so that the average soon leaves "
+      "the first weights behind; false: the decay from the first step on, for runs of many times "
+      "1 / (1 - decay) steps. A run goes on as it began unless --allow ema.warmup");
 }
 
 double EmaConfig::decay_at(int64_t applied_steps) const {
@@ -61,13 +66,17 @@ void InitConfig::fields(config::Visitor& v) {
 void CheckpointConfig::fields(config::Visitor& v) {
   v.field("every", every, "steps between checkpoints; the last step always writes one",
           at_least(1));
-  v.field("keep_last", keep_last, "newest checkpoints that are kept", at_least(1));
+  v.field(
+      "keep_last", keep_last,
+      "newest checkpoints that are kept; those with NaN or infinite values take no place of others",
+      at_least(1));
   v.field("keep_every", keep_every, "also keep those whose step is a multiple; 0: none",
           at_least(0));
   v.field("background_save", background_save,
           "write beside the training, from a copy of the state in memory; false: training waits");
   v.field("on_error", on_error,
-          "after a checkpoint, log line or sample sheet that could not be written (a full disk): "
+          "after a checkpoint, log line or sample sheet that could not be written (a full disk, no "
+          "memory for it): "
           "warn and train on, or stop with the last good checkpoint",
           {"go-on", "stop"});
 }

@@ -27,7 +27,7 @@ struct TrainConfig : config::Fields<TrainConfig> {
 /// [ema]: the moving average of the weights, which evaluation and samples use.
 struct EmaConfig : config::Fields<EmaConfig> {
   double decay = 0.9999;
-  bool warmup = false;
+  bool warmup = true;
   void fields(config::Visitor& v) override;
   /// min(decay, (1+s)/(10+s)) with warm-up, s the applied steps; else the decay.
   double decay_at(int64_t applied_steps) const;

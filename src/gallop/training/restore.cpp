@@ -2,6 +2,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/json.h"
+#include "gallop/base/log.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/registry.h"
 #include "gallop/formats/shards.h"
@@ -9,6 +10,7 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/device.h"
+#include "gallop/training/ema.h"
 
 namespace gallop::training {
 
@@ -38,6 +40,10 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
 
   const auto reader = std::make_shared<const formats::WeightsReader>(restored.weights);
   restored.metadata = reader->metadata();
+  const auto share = first_values_share(restored.metadata, restored.recipe.ema);
+  if (const std::string young = young_average(share.value_or(0)); !young.empty()) {
+    log_warning(restored.weights.string(), ": ", young);
+  }
   const auto data = restored.metadata.find("data");
   std::optional<data::DatasetInfo> info;
   if (data != restored.metadata.end()) info = info_from_metadata(data->second);

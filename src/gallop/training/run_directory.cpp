@@ -4,12 +4,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/log.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/print.h"
 
@@ -65,20 +67,37 @@ std::filesystem::path RunDirectory::sample_file(int64_t step) const {
   return path_ / "samples" / (step_name(step) + ".png");
 }
 
+std::optional<Recipe> RunDirectory::recipe() const {
+  std::error_code error;
+  if (!std::filesystem::exists(config_file(), error)) return {};
+  Recipe recipe;
+  config::load(recipe, config_file());
+  return recipe;
+}
+
 std::vector<std::string> RunDirectory::compare_recipe(Recipe& recipe,
                                                       const std::vector<std::string>& allow) const {
   std::vector<std::string> changed;
-  if (!std::filesystem::exists(config_file())) return changed;
+  std::error_code error;
+  // One that is there and cannot be looked at is an error of reading it.
+  if (!std::filesystem::exists(config_file(), error) && !error) return changed;
   Recipe before;
   config::load(before, config_file());
+  const auto allows = [&](const std::string& key) {
+    return std::any_of(allow.begin(), allow.end(),
+                       [&](const std::string& name) { return is_below(key, name); });
+  };
+  // The default was false once: a recipe that says nothing must not change the run.
+  if (!before.ema.warmup && recipe.ema.warmup && !allows("ema.warmup")) {
+    recipe.ema.warmup = false;
+    log_info("ema.warmup stays false, as this run began (--allow ema.warmup changes it)");
+  }
   std::string refused;
   for (const std::string& line : config::differences(before, recipe)) {
     const std::string key = line.substr(0, line.find(':'));
     if (key == "name" || key == "out") continue;
     changed.push_back(line);
-    bool allowed = !changes_state(key);
-    for (const std::string& name : allow) allowed = allowed || is_below(key, name);
-    if (!allowed) refused += "\n  " + line;
+    if (changes_state(key) && !allows(key)) refused += "\n  " + line;
   }
   require(refused.empty(), "the run in ", path_.string(),
           " was started with another recipe, and these keys change what its state means:", refused,
