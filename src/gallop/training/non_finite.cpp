@@ -14,10 +14,15 @@ namespace gallop::training {
 
 std::string NonFiniteStep::text() const {
   std::ostringstream text;
+  if (!update.empty()) {
+    text << "it would make " << update << ", its average or its moments NaN or infinite (learning "
+         << "rate " << values.at("lr") << ", gradient norm " << values.at("grad_norm") << ")";
+    return text.str();
+  }
   text << "the loss is " << values.at("loss") << ", the gradient norm " << values.at("grad_norm")
        << "; first non-finite: ";
   const auto value = std::find_if(values.begin(), values.end(), [](const auto& named) {
-    return named.first != "grad_norm" && !std::isfinite(named.second);
+    return named.first != "grad_norm" && named.first != "lr" && !std::isfinite(named.second);
   });
   if (!gradient.empty())
     text << "the gradient of " << gradient;

@@ -10,12 +10,13 @@
 
 namespace gallop::training {
 
-/// A step whose loss or gradient norm is not finite, before its gradients are cleared.
+/// A step whose loss, gradient norm or update is not finite, before its gradients are cleared.
 struct NonFiniteStep {
   int64_t step = 0;
-  const std::map<std::string, double>& values;  ///< losses, and "grad_norm"
+  const std::map<std::string, double>& values;  ///< losses, "grad_norm", and "lr" of an update
   const std::vector<int64_t>& samples;          ///< numbers of the batch's samples
   std::string gradient;  ///< the first parameter with a non-finite gradient; empty: none has
+  std::string update;    ///< the first one that the step would make NaN or infinite; empty: none
 
   /// "the loss is nan, the gradient norm nan; first non-finite: the gradient of blocks.0.w".
   std::string text() const;

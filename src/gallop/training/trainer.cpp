@@ -3,11 +3,15 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <iterator>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
@@ -25,9 +29,11 @@
 #include "gallop/training/device.h"
 #include "gallop/training/ema.h"
 #include "gallop/training/estimate.h"
+#include "gallop/training/finite.h"
 #include "gallop/training/gradients.h"
 #include "gallop/training/initial_weights.h"
 #include "gallop/training/non_finite.h"
+#include "gallop/training/rate_jump.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
 
@@ -38,8 +44,10 @@ namespace {
 using Values = std::map<std::string, double>;
 
 // Thrown out of long work beside the steps when the run is to stop; what it would have left is done
-// when the run goes on.
-struct Interrupted {};
+// when the run goes on. An exception like others for who embeds this, though no failure.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "asked to stop"; }
+};
 
 void leave_if_asked() {
   if (stop_requested()) throw Interrupted{};
@@ -55,11 +63,21 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
-bool has_thresholds(const nn::Module& model) {
-  for (const nn::Parameter* parameter : model.parameters()) {
-    if (parameter->attributes().buffer && parameter->name().ends_with(".threshold")) return true;
-  }
-  return false;
+// The names of the log that are the trainer's own: a value of the task that has one of them is
+// logged as "task_loss", so that no two are taken for one.
+std::string name_of_task_value(const std::string& name) {
+  constexpr std::array own = {"step",
+                              "time",
+                              "kind",
+                              "loss",
+                              "grad_norm",
+                              "lr",
+                              "max_violation",
+                              "starved",
+                              "experts_per_token",
+                              "images_per_second",
+                              "seconds"};
+  return std::find(own.begin(), own.end(), name) == own.end() ? name : "task_" + name;
 }
 
 std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
@@ -93,7 +111,8 @@ struct Trainer::StepReport {
   std::vector<int64_t> samples;
   std::optional<sparse::RoutingTotals> routing;  // of the last micro-batch, where there is some
   double seconds = 0;
-  std::string spike;  // why a finite step is not applied; empty: it is
+  std::string spike;      // why a finite step is not applied; empty: it is
+  std::string overflown;  // what an update would have made NaN or infinite; empty: nothing
 
   double loss() const { return values.at("loss"); }
   double norm() const { return values.at("grad_norm"); }
@@ -118,7 +137,11 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
            recipe_.train.precision);
   const auto checkpoint = store_.newest();
   std::vector<std::string> changed;
-  if (checkpoint) changed = directory_.compare_recipe(recipe_, allow);
+  std::optional<Recipe> before;
+  if (checkpoint) {
+    before = directory_.recipe();
+    changed = directory_.compare_recipe(recipe_, allow);
+  }
 
   const auto seed = static_cast<uint64_t>(recipe_.seed);
   model_->materialize(seed, placement);
@@ -131,18 +154,27 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
     Snapshot snapshot = CheckpointStore::load(checkpoint->path);
     const std::string what = checkpoint->path.string();
     models::load_weights(*model_, by_name(std::move(snapshot.model)), what + "/model.safetensors");
+    const auto share = snapshot.ema_metadata.find("first_values");
+    const bool known = share != snapshot.ema_metadata.end();
     models::load_weights(*average_, by_name(std::move(snapshot.ema)), what + "/ema.safetensors");
     optimizer_->load_state(by_name(std::move(snapshot.optimizer)));
     state_ = RunState::from_json(snapshot.state);
     saved_step_ = logged_step_ = state_.step;
     log_info("going on from step ", state_.step, " (", what, ")");
     for (const std::string& line : changed) log_info("changed since: ", line);
+    first_values_ = known ? first_values_share(snapshot.ema_metadata, recipe_.ema).value_or(1)
+                          : first_values_share(recipe_.ema, state_.applied);
+    const std::string jump = before ? rate_jump(*before, recipe_, state_.step) : "";
+    if (!jump.empty() && state_.step < recipe_.train.steps) log_warning(jump);
   } else {
     if (!recipe_.init.weights.empty()) {
       for (const std::string& line :
            start_from(*model_, recipe_.init, task_->data_info().class_names)) {
         log_info(line);
       }
+      const auto not_finite = non_finite_tensors(models::named_tensors(*model_));
+      require(not_finite.empty(), "the weights to start from (init.weights = '",
+              recipe_.init.weights, "') hold NaN or infinite values: ", join_list(not_finite));
     }
     copy_weights(*model_, *average_);
   }
@@ -197,7 +229,10 @@ void Trainer::take_steps(int64_t until) {
     leave_if_asked();
     const double paused = now();
     interval_work();
-    if (due(recipe_.checkpoint.every)) save_and_go_on();
+    // After a step that was not applied the weights may be at fault, finite as they are: they must
+    // not take the place of a good checkpoint.
+    save_due_ = save_due_ || due(recipe_.checkpoint.every);
+    if (save_due_ && state_.skipped_in_row == 0) save_and_go_on();
     if (const auto result = saver_.poll()) note(*result);
     state_.seconds += now() - paused;
   }
@@ -236,14 +271,18 @@ Trainer::StepReport Trainer::train_step() {
     tasks::TrainOutput out = task_->train(*model_, state_.step * micro_batches + i);
     if (recipe_.train.check) check_scores(out);
     at::Tensor total;
+    std::set<std::string> names;
+    const auto add = [&](const std::string& name, const at::Tensor& value) {
+      const std::string logged = name_of_task_value(name);
+      require(names.insert(logged).second, "the task gives two values the name '", logged, "'");
+      report.values[logged] += share * value.item<double>();
+    };
     for (const tasks::NamedLoss& loss : out.losses) {
-      report.values[loss.name] += share * loss.value.item<double>();
+      add(loss.name, loss.value);
       const at::Tensor weighted = loss.value.mul(loss.weight * share);
       total = total.defined() ? total.add(weighted) : weighted;
     }
-    for (const auto& [name, value] : out.parts) {
-      report.values[name] += share * value.item<double>();
-    }
+    for (const auto& [name, value] : out.parts) add(name, value);
     report.values["loss"] += total.item<double>();
     total.backward();
     report.samples.insert(report.samples.end(), out.samples.begin(), out.samples.end());
@@ -264,7 +303,8 @@ void Trainer::check_scores(const tasks::TrainOutput& out) const {
   try {
     sparse::require_finite_scores(out.routing);
   } catch (const Error& error) {
-    fail("step ", state_.step + 1, ", ", error.what(), "; earlier checkpoints stay as they are");
+    fail("step ", state_.step + 1, ", ", error.what(),
+         store_.all().empty() ? "" : "; earlier checkpoints stay as they are");
   }
 }
 
@@ -272,17 +312,25 @@ bool Trainer::apply(StepReport& report) {
   if (report.finite()) {
     report.spike = state_.spikes.spike(report.loss(), report.norm(), recipe_.train.spike);
   }
-  const bool applied = report.finite() && report.spike.empty();
-  if (applied) {
+  const double average_decay = recipe_.ema.decay_at(state_.applied);
+  if (report.finite() && report.spike.empty()) {
     const double factor = schedule_->factor(state_.step);
     report.values["lr"] = factor * optimizer_->learning_rate();
-    optimizer_->step(state_.applied + 1, factor, clip_factor(report.norm(), recipe_.train.clip),
-                     {trainable_parameters(*average_), recipe_.ema.decay_at(state_.applied)});
+    report.overflown =
+        optimizer_->take({.applied = state_.applied + 1,
+                          .factor = factor,
+                          .gradient_scale = clip_factor(report.norm(), recipe_.train.clip),
+                          .gradient_norm = report.norm(),
+                          .averages = {trainable_parameters(*average_), average_decay}});
+  }
+  const bool applied = report.finite() && report.spike.empty() && report.overflown.empty();
+  if (applied) {
     for (const auto& pending : report.pending) {
       const sparse::AppliedStep step(state_.applied, &pending == &report.pending.back());
       for (const sparse::PendingUpdate& update : pending) update.commit(step);
     }
     copy_untrained(*model_, *average_);
+    first_values_ *= average_decay;
     state_.applied += 1;
     state_.skipped_in_row = 0;
     state_.spikes.add(report.loss(), report.norm());
@@ -300,7 +348,7 @@ void Trainer::skip(const StepReport& report) {
   std::string cause = report.spike;
   if (cause.empty()) {
     const NonFiniteStep step{state_.step, report.values, report.samples,
-                             first_non_finite_gradient(parameters_)};
+                             first_non_finite_gradient(parameters_), report.overflown};
     cause = step.text();
     if (recipe_.train.dump_nonfinite) {
       try_to_write("dump of the step", state_.step,
@@ -319,7 +367,8 @@ void Trainer::skip(const StepReport& report) {
           state_.skipped_in_row,
           " steps in a row were not applied (train.max_skipped), the last because ", cause,
           ". The weights are those of the last applied step; a lower learning rate or clipping "
-          "may help.");
+          "may help. Where no step works from the newest checkpoint either, remove that one to go "
+          "on from the one before.");
 }
 
 void Trainer::log_step(const StepReport& report) {
@@ -366,13 +415,23 @@ void Trainer::log_step(const StepReport& report) {
   logged_seconds_ = state_.seconds;
 }
 
+void Trainer::warn_of_young_average() {
+  const std::string young = young_average(first_values_);
+  if (!young.empty() && std::exchange(warned_, state_.step) != state_.step) {
+    log_warning("step ", state_.step, ": ", young);
+  }
+}
+
 void Trainer::evaluate() {
   const tasks::EvalOutput out =
       task_->evaluate(*average_, [](int64_t, int64_t) { leave_if_asked(); });
   state_.evaluated = state_.step;
-  Values values(out.losses.begin(), out.losses.end());
+  Values values;
   std::string text;
-  for (const auto& [name, value] : out.losses) text += " " + name + " " + fixed(value, 4);
+  for (const auto& [name, value] : out.losses) {
+    values[name_of_task_value(name)] = value;
+    text += " " + name + " " + fixed(value, 4);
+  }
   if (out.active > 0) {
     values["experts_per_token"] = out.experts_per_token;
     values["max_violation"] = out.max_violation;
@@ -392,6 +451,7 @@ void Trainer::evaluate() {
   state_.last_eval = values;
   record("eval", ordered(values));
   log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
+  warn_of_young_average();
   if (has_thresholds(*average_) && out.active > 0 &&
       std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
     log_warning("step ", state_.step, ": the EMA weights use ", fixed(out.experts_per_token, 3),
@@ -410,6 +470,7 @@ void Trainer::draw_sheet() {
     log_->image(state_.step, "samples", sheet);
   });
   state_.drawn = state_.step;
+  warn_of_young_average();
 }
 
 Snapshot Trainer::snapshot() const {
@@ -430,6 +491,7 @@ Snapshot Trainer::snapshot() const {
   snapshot.ema_metadata["role"] = "ema";
   snapshot.ema_metadata["threshold"] = threshold;
   snapshot.ema_metadata["decay"] = std::to_string(recipe_.ema.decay);
+  snapshot.ema_metadata["first_values"] = share_to_metadata(first_values_);
   return snapshot;
 }
 
@@ -441,12 +503,12 @@ void Trainer::save() {
 }
 
 void Trainer::save_and_go_on() {
-  if (recipe_.checkpoint.background_save) {
-    finish_save();
+  save_due_ = false;
+  if (recipe_.checkpoint.background_save) finish_save();
+  try_to_write("checkpoint", state_.step, [&] {
+    if (!recipe_.checkpoint.background_save) return save();
     saver_.start(snapshot(), config::to_toml(recipe_), [this] { log_->sync(); });
-    return;
-  }
-  try_to_write("checkpoint", state_.step, [&] { save(); });
+  });
 }
 
 void Trainer::finish_save() {
@@ -464,9 +526,9 @@ void Trainer::try_to_write(const std::string& what, int64_t step,
                            const std::function<void()>& write) const {
   try {
     write();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {  // of the disk, or of memory
     if (recipe_.checkpoint.on_error == "stop") throw;
-    log_warning("no ", what, " of step ", step, ": ", error.what(),
+    log_warning("no ", what, " of step ", step, ": ", reason_of(error),
                 "; training goes on (checkpoint.on_error)");
   }
 }
@@ -478,6 +540,9 @@ void Trainer::record(const std::string& kind,
 
 void Trainer::finish() {
   const double began = now();
+  // What comes now may need memory that is not there, and time: the steps are safe before.
+  finish_save();
+  if (saved_step_ != state_.step) try_to_write("checkpoint", state_.step, [&] { save(); });
   if (!state_.exact_thresholds) {
     const auto calibrated =
         calibrate(*task_, *average_, calibration_batches, [](int64_t) { leave_if_asked(); });

@@ -32,8 +32,9 @@ enum class Ended { finished, stopped };
 ///
 /// A step: the micro-batches one after the other (each routed on its own), the gradient of their
 /// mean loss, clipping, the optimizer, then the pending updates of the routing in micro-batch order
-/// and the EMA. A step whose loss or gradient norm is not finite, or is a spike (train.spike),
-/// changes nothing and is counted.
+/// and the EMA. A step whose loss or gradient norm is not finite, which is a spike (train.spike),
+/// or which would make a weight, its average or its moments NaN or infinite, changes nothing and is
+/// counted.
 class Trainer {
  public:
   /// Takes the run directory, builds everything and goes on from the newest good checkpoint, if
@@ -44,7 +45,8 @@ class Trainer {
   ~Trainer();
 
   /// Trains to the last step, or until stop_requested() (base/stop.h) or step `until`; saves in all
-  /// cases. At the end of the run the thresholds of the EMA weights are calibrated exactly.
+  /// cases. At the end of the run, after a save, the thresholds of the EMA weights are calibrated
+  /// exactly and saved.
   Ended run(int64_t until = std::numeric_limits<int64_t>::max());
 
   const RunState& state() const { return state_; }
@@ -67,6 +69,8 @@ class Trainer {
   void log_step(const StepReport& report);
   void evaluate();
   void draw_sheet();
+  /// Once a step, where the average is still mostly its first values.
+  void warn_of_young_average();
   /// Saves now; throws Error if that fails.
   void save();
   /// Saves as the recipe says, in the background or not; a failure is a warning.
@@ -98,7 +102,10 @@ class Trainer {
   BackgroundSaver saver_{store_};  // after what its thread uses
   std::unique_ptr<Progress> progress_;
   RunState state_;
+  double first_values_ = 1;  // share of them that the average still holds
+  int64_t warned_ = -1;      // step of the last warning of that
   int64_t saved_step_ = -1;
+  bool save_due_ = false;  // waits for an applied step
   int64_t logged_step_ = 0;
   double logged_seconds_ = 0;
   std::string routing_note_;
