@@ -91,12 +91,17 @@ TEST_F(DataInfo, ListsClassesByNumberAndKeepsNamesOnTheirLine) {
     put_png(std::string("data/") + name + "/1.png");
   const auto result = run({"data"});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("label  name         train     test\n"));
-  EXPECT_THAT(result.out, HasSubstr("    0  10               1        1\n"));
-  EXPECT_THAT(result.out, HasSubstr("    1  9                1        1\n"));
-  EXPECT_THAT(result.out, HasSubstr("    2  K\xc3\xa4tzchen         1        1\n"));
-  EXPECT_THAT(result.out, HasSubstr("    3  a\\nb             1        1\n"));
-  EXPECT_THAT(result.out, HasSubstr("    4  x\\x1b[2J         1        1\n"));
+  // Names are as wide as the widest, which has 8 characters.
+  const auto row = [](const std::string& number, const std::string& name, size_t characters) {
+    return "    " + number + "  " + name + std::string(8 - characters, ' ') +
+           "        1        1\n";
+  };
+  EXPECT_THAT(result.out, HasSubstr("label  name        train     test\n"));
+  EXPECT_THAT(result.out, HasSubstr(row("0", "10", 2)));
+  EXPECT_THAT(result.out, HasSubstr(row("1", "9", 1)));
+  EXPECT_THAT(result.out, HasSubstr(row("2", "K\xc3\xa4tzchen", 8)));
+  EXPECT_THAT(result.out, HasSubstr(row("3", "a\\nb", 4)));
+  EXPECT_THAT(result.out, HasSubstr(row("4", "x\\x1b[2J", 8)));
   EXPECT_EQ(result.out.find('\x1b'), std::string::npos);
 }
 
