@@ -103,7 +103,9 @@ TEST_F(Convert, TheOnlySetOfWeights) {
 }
 
 TEST_F(Convert, RefusesWhatIsNoWeights) {
-  expect_refused(made("runs-a-program.pt"), {}, ".system\" is refused");
+  expect_refused(
+      made("runs-a-program.pt"), {},
+      "no dictionary of tensors at its top:\n  w: a tensor\n  x: what posix.system makes");
   expect_refused(made("legacy.pt"), {}, "before 1.6");
   expect_refused(made("list.pt"), {}, "no dictionary of tensors at its top:\n  a list of 1");
   expect_refused(made("plain.pt"), {"--ema"}, "no key 'ema' at its top. It holds:\n  8 tensors");

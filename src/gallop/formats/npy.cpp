@@ -145,18 +145,6 @@ Header parse_header(std::string_view text) {
   return header;
 }
 
-DType type_of(std::string_view descr) {
-  const auto* type = std::find_if(numpy_types.begin(), numpy_types.end(),
-                                  [&](const NumpyType& t) { return t.descr == descr; });
-  if (type != numpy_types.end()) return type->dtype;
-  const bool objects = descr.find('O') != descr.npos;
-  fail("its elements are of the type ", in_quotes(descr),
-       objects ? ", Python objects, which are never loaded"
-       : descr.starts_with('>')
-           ? ", of the other byte order: save x.astype(x.dtype.newbyteorder('<'))"
-           : ", which is none of numbers and truth values that safetensors has");
-}
-
 /// Header and elements of a file.
 std::pair<std::string_view, std::span<const std::byte>> split(std::span<const std::byte> file) {
   const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
@@ -175,6 +163,18 @@ std::pair<std::string_view, std::span<const std::byte>> split(std::span<const st
 }
 
 }  // namespace
+
+DType dtype_of_numpy(std::string_view descr) {
+  const auto* type = std::find_if(numpy_types.begin(), numpy_types.end(),
+                                  [&](const NumpyType& t) { return t.descr == descr; });
+  if (type != numpy_types.end()) return type->dtype;
+  const bool objects = descr.find('O') != descr.npos;
+  fail("its elements are of the type ", in_quotes(descr),
+       objects ? ", Python objects, which are never loaded"
+       : descr.starts_with('>')
+           ? ", of the other byte order: save x.astype(x.dtype.newbyteorder('<'))"
+           : ", which is none of numbers and truth values that safetensors has");
+}
 
 std::string npy_header(const TensorView& array) {
   const auto* type = std::find_if(numpy_types.begin(), numpy_types.end(),
@@ -198,7 +198,7 @@ std::string npy_header(const TensorView& array) {
 TensorView read_npy(std::string name, std::span<const std::byte> file) {
   const auto [text, data] = split(file);
   Header header = parse_header(text);
-  TensorView array{std::move(name), type_of(*header.descr), std::move(*header.shape), data};
+  TensorView array{std::move(name), dtype_of_numpy(*header.descr), std::move(*header.shape), data};
   const auto size = byte_size(array.shape, array.dtype);
   require(size && *size == data.size(), "its shape ", shape_text(array.shape), " of ",
           name_of(array.dtype), " does not fit its ", data.size(), " bytes of elements");

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "gallop/formats/safetensors.h"
 
@@ -16,5 +17,9 @@ std::string npy_header(const TensorView& array);
 /// little-endian. Throws Error for damage, and with the way out for what safetensors has no form
 /// for: Python objects, records, text, complex numbers, other byte orders, storage by columns.
 TensorView read_npy(std::string name, std::span<const std::byte> file);
+
+/// The type of a description as numpy writes it: "<f4", "|u1". Throws Error with the way out for
+/// what safetensors has no form for.
+DType dtype_of_numpy(std::string_view descr);
 
 }  // namespace gallop::formats

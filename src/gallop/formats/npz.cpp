@@ -56,26 +56,32 @@ void check(const TensorView& array) {
 
 }  // namespace
 
-NpzReader::NpzReader(const fs::path& path) : file_(path) {
-  read(file_->bytes(), "'" + path.string() + "'");
+NpzReader::NpzReader(const fs::path& path, Unread unread) : file_(path) {
+  read(file_->bytes(), "'" + path.string() + "'", unread);
 }
 
-NpzReader::NpzReader(std::span<const std::byte> bytes, const std::string& what) {
-  read(bytes, what);
+NpzReader::NpzReader(std::span<const std::byte> bytes, const std::string& what, Unread unread) {
+  read(bytes, what, unread);
 }
 
-void NpzReader::read(std::span<const std::byte> bytes, const std::string& what) {
+void NpzReader::read(std::span<const std::byte> bytes, const std::string& what, Unread unread) {
   const ZipArchive archive(bytes, what);
   for (const ZipEntry& entry : archive.entries()) {
     const std::string_view name = entry.name;
     const std::string where = what + ", " + in_quotes(entry.name) + ": ";
     require(name.ends_with(suffix) && name.size() > suffix.size(), where,
             "only NAME.npy belongs into an .npz file");
+    const std::string array = entry.name.substr(0, name.size() - suffix.size());
+    if (unread == Unread::is_listed && !entry.refused.empty()) {
+      unread_.emplace_back(array, entry.refused);
+      continue;
+    }
     const std::span<const std::byte> file = archive.checked(entry);
     try {
-      tensors_.push_back(read_npy(entry.name.substr(0, name.size() - suffix.size()), file));
+      tensors_.push_back(read_npy(array, file));
     } catch (const Error& error) {
-      fail(where, error.what());
+      require(unread == Unread::is_listed, where, error.what());
+      unread_.emplace_back(array, error.what());
     }
   }
 }

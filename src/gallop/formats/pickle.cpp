@@ -1,9 +1,11 @@
 #include "gallop/formats/pickle.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
+#include <charconv>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/base/text.h"
@@ -15,26 +17,45 @@ namespace {
 
 using Kind = PickleValue::Kind;
 using Use = PickleGlobal::Use;
+using Items = std::vector<const PickleValue*>;
 
-constexpr size_t max_pickle = size_t{16} << 20;
+constexpr size_t max_opcodes = size_t{16} << 20;
+constexpr size_t longest_known_name = 128;
 
 enum Opcode : uint8_t {
   mark = '(',
   stop = '.',
+  pop = '0',
+  pop_mark = '1',
+  dup = '2',
+  float_text = 'F',
+  int_text = 'I',
   binint = 'J',
   binint1 = 'K',
+  long_text = 'L',
   binint2 = 'M',
   none = 'N',
+  persistent_line = 'P',
   persistent_id = 'Q',
   reduce = 'R',
+  string_text = 'S',
+  binstring = 'T',
+  short_binstring = 'U',
+  unicode_text = 'V',
   binunicode = 'X',
   append = 'a',
   build = 'b',
   global = 'c',
+  dict = 'd',
   appends = 'e',
+  get = 'g',
   binget = 'h',
+  inst = 'i',
   long_binget = 'j',
+  list = 'l',
   empty_list = ']',
+  obj = 'o',
+  put = 'p',
   binput = 'q',
   long_binput = 'r',
   setitem = 's',
@@ -42,68 +63,77 @@ enum Opcode : uint8_t {
   empty_tuple = ')',
   setitems = 'u',
   empty_dict = '}',
+  binbytes = 'B',
+  short_binbytes = 'C',
   binfloat = 'G',
   proto = 0x80,
   newobj = 0x81,
+  ext1 = 0x82,
+  ext2 = 0x83,
+  ext4 = 0x84,
   tuple1 = 0x85,
   tuple2 = 0x86,
   tuple3 = 0x87,
   newtrue = 0x88,
   newfalse = 0x89,
   long1 = 0x8a,
+  long4 = 0x8b,
   short_binunicode = 0x8c,
+  binunicode8 = 0x8d,
+  binbytes8 = 0x8e,
+  empty_set = 0x8f,
+  additems = 0x90,
+  frozenset = 0x91,
+  newobj_ex = 0x92,
   stack_global = 0x93,
   memoize = 0x94,
   frame = 0x95,
+  bytearray8 = 0x96,
+  next_buffer = 0x97,
+  readonly_buffer = 0x98,
 };
 
-/// Names of the opcodes that are refused, for messages.
-struct Refused {
-  uint8_t code;
-  std::string_view name;
-};
-constexpr std::array refused{
-    Refused{'0', "POP"},
-    Refused{'1', "POP_MARK"},
-    Refused{'2', "DUP"},
-    Refused{'F', "FLOAT"},
-    Refused{'I', "INT"},
-    Refused{'L', "LONG"},
-    Refused{'P', "PERSID"},
-    Refused{'S', "STRING"},
-    Refused{'T', "BINSTRING"},
-    Refused{'U', "SHORT_BINSTRING"},
-    Refused{'V', "UNICODE"},
-    Refused{'d', "DICT"},
-    Refused{'g', "GET"},
-    Refused{'i', "INST"},
-    Refused{'l', "LIST"},
-    Refused{'o', "OBJ"},
-    Refused{'p', "PUT"},
-    Refused{'B', "BINBYTES"},
-    Refused{'C', "SHORT_BINBYTES"},
-    Refused{0x82, "EXT1"},
-    Refused{0x83, "EXT2"},
-    Refused{0x84, "EXT4"},
-    Refused{0x8b, "LONG4"},
-    Refused{0x8d, "BINUNICODE8"},
-    Refused{0x8e, "BINBYTES8"},
-    Refused{0x8f, "EMPTY_SET"},
-    Refused{0x90, "ADDITEMS"},
-    Refused{0x91, "FROZENSET"},
-    Refused{0x92, "NEWOBJ_EX"},
-    Refused{0x96, "BYTEARRAY8"},
-    Refused{0x97, "NEXT_BUFFER"},
-    Refused{0x98, "READONLY_BUFFER"},
-};
+/// Names as Python 3 has them; protocol 2 writes those of Python 2.
+std::string_view new_name_of_module(std::string_view module) {
+  if (module == "__builtin__") return "builtins";
+  if (module == "copy_reg") return "copyreg";
+  return module;
+}
 
-std::string opcode_name(uint8_t code) {
-  const auto* found =
-      std::find_if(refused.begin(), refused.end(), [&](Refused r) { return r.code == code; });
-  return found != refused.end() ? std::string(found->name) : "number " + std::to_string(code);
+std::string_view new_name_of_builtin(std::string_view name) {
+  if (name == "xrange") return "range";
+  if (name == "unicode") return "str";
+  if (name == "long") return "int";
+  return name;
+}
+
+/// A name from the file as it is if that is a plain one, else in quotes.
+std::string shown_name(std::string_view name) {
+  constexpr size_t longest = 80;
+  const bool plain =
+      !name.empty() && name.size() <= longest && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '_' || c == '.';
+      });
+  return plain ? std::string(name) : in_quotes(name);
+}
+
+/// A global's name, or what it is that would be called.
+std::string describe_callable(const PickleValue& v) {
+  return v.kind == Kind::global ? name_of_global(v) : "a value that is no function by name";
 }
 
 }  // namespace
+
+bool PickleValue::is_global(std::string_view full_name) const {
+  return kind == Kind::global && full_name.size() == module.size() + 1 + text.size() &&
+         full_name.starts_with(module) && full_name[module.size()] == '.' &&
+         full_name.ends_with(text);
+}
+
+std::string name_of_global(const PickleValue& global) {
+  return shown_name(global.module) + "." + shown_name(global.text);
+}
 
 std::string describe(const PickleValue& v) {
   const std::string count = std::to_string(v.items.size());
@@ -114,39 +144,48 @@ std::string describe(const PickleValue& v) {
       return v.integer != 0 ? "True" : "False";
     case Kind::integer:
       return "the integer " + std::to_string(v.integer);
+    case Kind::big_integer:
+      return "an integer of more than 64 bits";
     case Kind::real:
       return "the number " + std::to_string(v.real);
     case Kind::text:
       return "the text " + in_quotes(v.text);
+    case Kind::bytes:
+      return std::to_string(v.text.size()) + " bytes";
     case Kind::tuple:
       return "a tuple of " + count;
     case Kind::list:
       return "a list of " + count;
+    case Kind::set:
+      return "a set of " + count;
     case Kind::dict:
       return "a dict of " + std::to_string(v.items.size() / 2);
     case Kind::global:
-      return std::string(v.text);
+      return name_of_global(v);
     case Kind::call:
-      return "what " + std::string(v.items[0]->text) + " makes";
+      return "what " + describe_callable(*v.items[0]) + " makes";
     case Kind::object:
-      return "an object of " + std::string(v.items[0]->text);
+      return "an object of " + describe_callable(*v.items[0]);
     case Kind::persistent:
       return "an object outside the pickle";
+    case Kind::unknown:
+      return "a value that is not in the file";
   }
   return "";
 }
 
-/// The stack machine. Every opcode makes one value at most, so that a pickle cannot grow.
+/// The stack machine. An opcode makes two values at most, so that a pickle cannot grow.
 class Pickle::Machine {
  public:
   Machine(std::span<const std::byte> bytes, std::span<const PickleGlobal> globals,
           std::deque<PickleValue>& values)
-      : text_(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
-        globals_(globals),
-        values_(values) {}
+      : text_(reinterpret_cast<const char*>(bytes.data()), bytes.size()), values_(values) {
+    for (const PickleGlobal& g : globals) uses_.emplace(g.name, g.use);
+  }
 
   const PickleValue* run() {
-    for (;;) {
+    for (size_t steps = 0;; ++steps) {
+      require(steps < max_opcodes, "it has more than the ", max_opcodes, " opcodes allowed");
       const uint8_t code = byte();
       if (code == stop) break;
       step(code);
@@ -161,16 +200,14 @@ class Pickle::Machine {
 
  private:
   void step(uint8_t code) {
+    if (scalar_opcode(code) || container_opcode(code) || stack_opcode(code) ||
+        reference_opcode(code))
+      return;
+    fail("opcode number ", int{code}, " is none that pickles have");
+  }
+
+  bool scalar_opcode(uint8_t code) {
     switch (code) {
-      case proto:
-        byte();
-        return;
-      case frame:
-        take(8);
-        return;
-      case mark:
-        marks_.push_back(stack_.size());
-        return;
       case none:
         return push(Kind::none);
       case newtrue:
@@ -184,19 +221,49 @@ class Pickle::Machine {
       case binint2:
         return push_integer(Kind::integer, static_cast<int64_t>(little_endian(2)));
       case long1:
-        return push_long(byte());
+        return push_long(take(byte()));
+      case long4:
+        return push_long(take(little_endian(4)));
+      case int_text:
+      case long_text:
+        return push_decimal(line());
       case binfloat:
         return push_float();
+      case float_text:
+        return push_float(line());
       case binunicode:
-        return push_text(take(little_endian(4)));
+      case binstring:
+        return push_text(Kind::text, take(little_endian(4)));
       case short_binunicode:
-        return push_text(take(byte()));
+      case short_binstring:
+        return push_text(Kind::text, take(byte()));
+      case binunicode8:
+        return push_text(Kind::text, take(little_endian(8)));
+      case string_text:
+      case unicode_text:
+        return push_line(line());
+      case binbytes:
+        return push_text(Kind::bytes, take(little_endian(4)));
+      case short_binbytes:
+        return push_text(Kind::bytes, take(byte()));
+      case binbytes8:
+      case bytearray8:
+        return push_text(Kind::bytes, take(little_endian(8)));
+      default:
+        return false;
+    }
+  }
+
+  bool container_opcode(uint8_t code) {
+    switch (code) {
       case empty_tuple:
         return push(Kind::tuple);
       case empty_list:
         return push(Kind::list);
       case empty_dict:
         return push(Kind::dict);
+      case empty_set:
+        return push(Kind::set);
       case tuple:
         return push(Kind::tuple, pop_to_mark());
       case tuple1:
@@ -205,29 +272,91 @@ class Pickle::Machine {
         return push(Kind::tuple, pop_many(2));
       case tuple3:
         return push(Kind::tuple, pop_many(3));
+      case list:
+        return push(Kind::list, pop_to_mark());
+      case frozenset:
+        return push(Kind::set, pop_to_mark());
+      case dict: {
+        Items items = pop_to_mark();
+        push(Kind::dict);
+        return add(Kind::dict, std::move(items));
+      }
       case append:
         return add(Kind::list, pop_many(1));
       case appends:
         return add(Kind::list, pop_to_mark());
+      case additems:
+        return add(Kind::set, pop_to_mark());
       case setitem:
         return add(Kind::dict, pop_many(2));
       case setitems:
         return add(Kind::dict, pop_to_mark());
+      default:
+        return false;
+    }
+  }
+
+  bool stack_opcode(uint8_t code) {
+    switch (code) {
+      case proto:
+        byte();
+        return true;
+      case frame:
+        take(8);
+        return true;
+      case readonly_buffer:
+        top();
+        return true;
+      case mark:
+        marks_.push_back(stack_.size());
+        return true;
+      case pop:
+        if (!marks_.empty() && stack_.size() == marks_.back()) {
+          marks_.pop_back();
+        } else {
+          pop_many(1);
+        }
+        return true;
+      case pop_mark:
+        pop_to_mark();
+        return true;
+      case dup:
+        stack_.push_back(top());
+        return true;
+      case put:
+        memo_[index_in_line()] = top();
+        return true;
       case binput:
         memo_[byte()] = top();
-        return;
+        return true;
       case long_binput:
-        memo_[static_cast<uint32_t>(little_endian(4))] = top();
-        return;
-      case memoize:
-        memo_[static_cast<uint32_t>(memo_.size())] = top();
-        return;
+        memo_[little_endian(4)] = top();
+        return true;
+      case memoize: {
+        const uint64_t index = memo_.size();
+        memo_[index] = top();
+        return true;
+      }
+      case get:
+        return push_memo(index_in_line());
       case binget:
         return push_memo(byte());
       case long_binget:
-        return push_memo(static_cast<uint32_t>(little_endian(4)));
+        return push_memo(little_endian(4));
+      default:
+        return false;
+    }
+  }
+
+  /// What names or would make things.
+  bool reference_opcode(uint8_t code) {
+    switch (code) {
       case persistent_id:
         return push(Kind::persistent, pop_many(1));
+      case persistent_line: {
+        push_text(Kind::text, line());
+        return push(Kind::persistent, pop_many(1));
+      }
       case global: {
         const std::string_view module = line();
         return push_global(module, line());
@@ -238,18 +367,37 @@ class Pickle::Machine {
                 "the name of a global is no text");
         return push_global(names[0]->text, names[1]->text);
       }
+      case ext1:
+      case ext2:
+      case ext4:
+        take(size_t{1} << (code - ext1));
+        return push(Kind::unknown);
+      case next_buffer:
+        return push(Kind::unknown);
       case reduce:
+        return make_of(Kind::call, pop_many(2));
       case newobj:
-        return call(code);
+        return make_of(Kind::object, pop_many(2));
+      case newobj_ex:
+        return push(Kind::object, pop_many(3));
+      case obj: {
+        Items items = pop_to_mark();
+        require(!items.empty(), "an object has no class");
+        const PickleValue* function = items.front();
+        items.erase(items.begin());
+        return make_of(Kind::object, {function, &make_aside(Kind::tuple, std::move(items))});
+      }
+      case inst: {
+        const std::string_view module = line();
+        const PickleValue& function = global_named(module, line());
+        return make_of(Kind::object, {&function, &make_aside(Kind::tuple, pop_to_mark())});
+      }
       case build:
         return set_state();
       default:
-        fail("opcode ", opcode_name(code), " is refused: it is none of those that build tensors ",
-             "and containers");
+        return false;
     }
   }
-
-  using Items = std::vector<const PickleValue*>;
 
   uint8_t byte() { return static_cast<uint8_t>(take(1)[0]); }
 
@@ -269,56 +417,127 @@ class Pickle::Machine {
 
   std::string_view line() {
     const size_t end = text_.find('\n', at_);
-    require(end != std::string_view::npos, "it is cut short in the name of a global");
+    require(end != std::string_view::npos, "it is cut short in a line of text");
     const std::string_view taken = text_.substr(at_, end - at_);
     at_ = end + 1;
     return taken;
   }
 
-  PickleValue& make(Kind kind) {
+  uint64_t index_in_line() {
+    const std::string_view digits = line();
+    uint64_t index = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+    require(error == std::errc() && end == digits.data() + digits.size(), "the place ",
+            in_quotes(digits), " of its memo is no number");
+    return index;
+  }
+
+  PickleValue& make_aside(Kind kind, Items items = {}) {
     PickleValue& value = values_.emplace_back();
     value.kind = kind;
+    value.items = std::move(items);
+    return value;
+  }
+  PickleValue& make(Kind kind) {
+    PickleValue& value = make_aside(kind);
     stack_.push_back(&value);
     return value;
   }
-  void push(Kind kind) { make(kind); }
-  void push(Kind kind, Items items) { make(kind).items = std::move(items); }
-  void push_integer(Kind kind, int64_t integer) { make(kind).integer = integer; }
-  void push_text(std::string_view text) { make(Kind::text).text = text; }
 
-  void push_long(size_t n) {
-    require(n <= 8, "an integer of ", n, " bytes; at most 8 are read");
-    const uint64_t bits = little_endian(n);
-    // The sign is that of the highest byte there is.
-    const int shift = 64 - 8 * static_cast<int>(n);
-    push_integer(Kind::integer, n == 0 ? 0 : static_cast<int64_t>(bits << shift) >> shift);
+  // Each of these says true, so that an opcode is one line above.
+  bool push(Kind kind) {
+    make(kind);
+    return true;
+  }
+  bool push(Kind kind, Items items) {
+    make(kind).items = std::move(items);
+    return true;
+  }
+  bool push_integer(Kind kind, int64_t integer) {
+    make(kind).integer = integer;
+    return true;
+  }
+  bool push_text(Kind kind, std::string_view text) {
+    make(kind).text = text;
+    return true;
   }
 
-  void push_float() {
+  bool push_long(std::string_view bytes) {
+    // Bytes that only repeat the sign are no part of the number.
+    const auto negative = [&](size_t i) { return (static_cast<uint8_t>(bytes[i]) & 0x80) != 0; };
+    while (bytes.size() > 8 && bytes.back() == (negative(bytes.size() - 2) ? '\xff' : '\0'))
+      bytes.remove_suffix(1);
+    if (bytes.size() > 8) return push(Kind::big_integer);
+    uint64_t bits = 0;
+    for (size_t i = bytes.size(); i-- > 0;) bits = bits << 8 | static_cast<uint8_t>(bytes[i]);
+    // The sign is that of the highest byte there is.
+    const int shift = 64 - 8 * static_cast<int>(bytes.size());
+    return push_integer(Kind::integer,
+                        bytes.empty() ? 0 : static_cast<int64_t>(bits << shift) >> shift);
+  }
+
+  bool push_decimal(std::string_view digits) {
+    if (digits == "00" || digits == "01") return push_integer(Kind::boolean, digits[1] - '0');
+    if (digits.ends_with('L')) digits.remove_suffix(1);
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    require(!digits.empty() && end == digits.data() + digits.size() &&
+                error != std::errc::invalid_argument,
+            "the integer ", in_quotes(digits), " is none");
+    if (error == std::errc::result_out_of_range) return push(Kind::big_integer);
+    return push_integer(Kind::integer, value);
+  }
+
+  bool push_float() {
     uint64_t bits = 0;
     for (const char c : take(8)) bits = bits << 8 | static_cast<uint8_t>(c);
     make(Kind::real).real = std::bit_cast<double>(bits);
+    return true;
   }
 
-  void push_memo(uint32_t index) {
+  bool push_float(std::string_view digits) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    require(!digits.empty() && end == digits.data() + digits.size() &&
+                error != std::errc::invalid_argument,
+            "the number ", in_quotes(digits), " is none");
+    make(Kind::real).real = value;
+    return true;
+  }
+
+  /// A text of protocol 0. One with escapes is kept as bytes, since those are not undone.
+  bool push_line(std::string_view text) {
+    if (text.size() >= 2 && text.front() == text.back() && (text[0] == '\'' || text[0] == '"'))
+      text = text.substr(1, text.size() - 2);
+    return push_text(text.find('\\') == text.npos ? Kind::text : Kind::bytes, text);
+  }
+
+  bool push_memo(uint64_t index) {
     const auto found = memo_.find(index);
     require(found != memo_.end(), "it takes value ", index, ", which it never kept");
     stack_.push_back(found->second);
+    return true;
   }
 
-  void push_global(std::string_view module, std::string_view name) {
-    const std::string full = std::string(module) + "." + std::string(name);
-    const auto found = std::find_if(globals_.begin(), globals_.end(),
-                                    [&](const PickleGlobal& g) { return g.name == full; });
-    require(found != globals_.end(), "the global ", in_quotes(full),
-            " is refused: it is none of those that tensors and containers need");
-    make(Kind::global).text = found->name;
+  PickleValue& global_named(std::string_view module, std::string_view name) {
+    PickleValue& value = make_aside(Kind::global);
+    value.module = new_name_of_module(module);
+    value.text = module == "__builtin__" ? new_name_of_builtin(name) : name;
+    value.known = use_of(value).has_value();
+    return value;
+  }
+  bool push_global(std::string_view module, std::string_view name) {
+    stack_.push_back(&global_named(module, name));
+    return true;
   }
 
-  Use use_of(const PickleValue& global) const {
-    return std::find_if(globals_.begin(), globals_.end(),
-                        [&](const PickleGlobal& g) { return g.name == global.text; })
-        ->use;
+  std::optional<Use> use_of(const PickleValue& function) const {
+    if (function.kind != Kind::global) return {};
+    if (function.module.size() + function.text.size() > longest_known_name) return {};
+    std::string name(function.module);
+    name.append(1, '.').append(function.text);
+    const auto found = uses_.find(name);
+    return found == uses_.end() ? std::nullopt : std::optional<Use>(found->second);
   }
 
   /// The mutable value at the top.
@@ -346,55 +565,91 @@ class Pickle::Machine {
     return items;
   }
 
-  void add(Kind kind, const Items& items) {
+  static bool is_made(const PickleValue& value) {
+    return value.kind == Kind::call || value.kind == Kind::object;
+  }
+
+  bool add(Kind kind, Items items) {
     PickleValue* container = top();
-    require(container->kind == kind, "an opcode fills a ", kind == Kind::list ? "list" : "dict",
+    if (is_made(*container)) {  // of a class of its own that is a list, a set or a dict
+      container->items.push_back(&make_aside(kind, std::move(items)));
+      return true;
+    }
+    require(container->kind == kind, "an opcode fills a ",
+            kind == Kind::list  ? "list"
+            : kind == Kind::set ? "set"
+                                : "dict",
             " and finds ", describe(*container));
-    require(kind == Kind::list || items.size() % 2 == 0, "a dict gets a key without a value");
+    require(kind != Kind::dict || items.size() % 2 == 0, "a dict gets a key without a value");
     container->items.insert(container->items.end(), items.begin(), items.end());
+    return true;
   }
 
-  void call(uint8_t code) {
-    const Items items = pop_many(2);
-    require(items[0]->kind == Kind::global, "it calls ", describe(*items[0]),
-            ", which is no function");
-    require(items[1]->kind == Kind::tuple, "it calls ", items[0]->text, " with ",
-            describe(*items[1]));
-    const Use use = use_of(*items[0]);
-    if (use == Use::dict && items[1]->items.empty()) return push(Kind::dict);
-    if (use == Use::object && code == newobj && items[1]->items.empty())
-      return push(Kind::object, {items[0]});
-    require(use == Use::function && code == reduce, "it makes ", items[0]->text, " out of ",
-            describe(*items[1]), ", which is refused");
-    push(Kind::call, items);
+  bool make_of(Kind kind, Items items) {
+    const std::optional<Use> use = use_of(*items[0]);
+    if (use && *use != Use::data && items[1]->kind == Kind::tuple) {
+      const Kind container = *use == Use::dict   ? Kind::dict
+                             : *use == Use::list ? Kind::list
+                                                 : Kind::set;
+      if (auto contents = contents_of(container, *items[0], items[1]->items))
+        return push(container, std::move(*contents));
+    }
+    return push(kind, std::move(items));
   }
 
-  /// Members of an object are kept, those of a dict (an OrderedDict of torch has a version)
+  /// What a container that is made from `arguments` holds; nothing if that is not known.
+  std::optional<Items> contents_of(Kind kind, const PickleValue& function, const Items& arguments) {
+    size_t at = 0;
+    if (function.is_global("collections.defaultdict") && !arguments.empty()) at = 1;
+    if (arguments.size() <= at) return Items();
+    const PickleValue& from = *arguments[at];
+    if (kind == Kind::dict && from.kind == Kind::dict) return copy(from.items);
+    if (from.kind != Kind::list && from.kind != Kind::tuple && from.kind != Kind::set) return {};
+    if (kind != Kind::dict) return copy(from.items);
+    Items pairs;
+    if (!may_copy(2 * from.items.size())) return {};
+    for (const PickleValue* pair : from.items) {
+      if ((pair->kind != Kind::tuple && pair->kind != Kind::list) || pair->items.size() != 2)
+        return {};
+      pairs.insert(pairs.end(), pair->items.begin(), pair->items.end());
+    }
+    return pairs;
+  }
+
+  std::optional<Items> copy(const Items& items) {
+    return may_copy(items.size()) ? std::optional<Items>(items) : std::nullopt;
+  }
+  /// All copies together are of no more items than the pickle has bytes.
+  bool may_copy(size_t items) {
+    if (items > text_.size() - copied_) return false;
+    copied_ += items;
+    return true;
+  }
+
+  /// Members of an object are kept, those of a container (an OrderedDict of torch has a version)
   /// dropped.
-  void set_state() {
+  bool set_state() {
     const Items state = pop_many(1);
     PickleValue* target = top();
-    require(
-        (target->kind == Kind::object && target->items.size() == 1) || target->kind == Kind::dict,
-        "it sets members of ", describe(*target), ", which is refused");
-    require(state[0]->kind == Kind::dict, "it sets members of ", describe(*target), " by ",
-            describe(*state[0]));
-    if (target->kind == Kind::object) target->items.push_back(state[0]);
+    const bool is_container =
+        target->kind == Kind::dict || target->kind == Kind::list || target->kind == Kind::set;
+    require(is_container || is_made(*target) || target->kind == Kind::unknown,
+            "it sets members of ", describe(*target), ", which has none");
+    if (is_made(*target)) target->items.push_back(state[0]);
+    return true;
   }
 
   std::string_view text_;
-  std::span<const PickleGlobal> globals_;
   std::deque<PickleValue>& values_;
+  std::unordered_map<std::string_view, Use> uses_;
   std::vector<PickleValue*> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<uint32_t, PickleValue*> memo_;
-  size_t at_ = 0;
+  std::unordered_map<uint64_t, PickleValue*> memo_;
+  size_t at_ = 0, copied_ = 0;
 };
 
 Pickle::Pickle(std::span<const std::byte> bytes, std::span<const PickleGlobal> globals,
                const std::string& what) {
-  require(bytes.size() <= max_pickle, what, " has ", bytes.size(), " bytes, more than the ",
-          max_pickle, " allowed");
   Machine machine(bytes, globals, values_);
   try {
     root_ = machine.run();

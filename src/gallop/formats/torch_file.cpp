@@ -1,13 +1,15 @@
 #include "gallop/formats/torch_file.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/strided.h"
+#include "gallop/formats/torch_values.h"
 
 // The archive holds FOLDER/data.pkl, FOLDER/byteorder, FOLDER/version and FOLDER/data/KEY for each
 // storage; the pickle names a storage by the persistent id ("storage", type, KEY, device, elements)
@@ -18,107 +20,38 @@ namespace gallop::formats {
 namespace {
 
 using Kind = PickleValue::Kind;
-using Use = PickleGlobal::Use;
 
-constexpr std::string_view rebuild_tensor = "torch._utils._rebuild_tensor_v2";
-constexpr std::string_view rebuild_parameter = "torch._utils._rebuild_parameter";
-constexpr size_t max_rank = 8;
-
-struct StorageType {
-  std::string_view global;
-  DType dtype;
+/// What a part of the file is, told by its own items only.
+struct Outline {
+  bool tensors = false;  ///< a dictionary of tensors, perhaps with numpy arrays among them
+  bool arrays = false;   ///< a dictionary of numpy arrays only
 };
-constexpr std::array storage_types{StorageType{"torch.BoolStorage", DType::BOOL},
-                                   StorageType{"torch.ByteStorage", DType::U8},
-                                   StorageType{"torch.CharStorage", DType::I8},
-                                   StorageType{"torch.ShortStorage", DType::I16},
-                                   StorageType{"torch.HalfStorage", DType::F16},
-                                   StorageType{"torch.BFloat16Storage", DType::BF16},
-                                   StorageType{"torch.IntStorage", DType::I32},
-                                   StorageType{"torch.FloatStorage", DType::F32},
-                                   StorageType{"torch.DoubleStorage", DType::F64},
-                                   StorageType{"torch.LongStorage", DType::I64}};
 
-const std::vector<PickleGlobal>& globals() {
-  static const std::vector<PickleGlobal> known = [] {
-    std::vector<PickleGlobal> list{{"collections.OrderedDict", Use::dict},
-                                   {"argparse.Namespace", Use::object},
-                                   {"torch.Size", Use::function},
-                                   {rebuild_tensor, Use::function},
-                                   {rebuild_parameter, Use::function}};
-    for (const StorageType& type : storage_types) list.push_back({type.global, Use::constant});
-    return list;
-  }();
-  return known;
-}
-
-bool is_call(const PickleValue& value, std::string_view function) {
-  return value.kind == Kind::call && value.items[0]->text == function;
-}
-
-/// A parameter stands for the tensor that is its first argument.
-const PickleValue& without_parameter(const PickleValue& value) {
-  if (!is_call(value, rebuild_parameter)) return value;
-  const auto& arguments = value.items[1]->items;
-  require(!arguments.empty(), "a parameter has no value");
-  return *arguments[0];
-}
-
-bool is_tensor(const PickleValue& value) {
-  return is_call(value, rebuild_tensor) || is_call(value, rebuild_parameter);
-}
-
-/// A dictionary of tensors only, by name.
-bool is_weights(const PickleValue& value) {
-  if (value.kind != Kind::dict || value.items.empty()) return false;
-  for (size_t i = 0; i < value.items.size(); i += 2)
-    if (value.items[i]->kind != Kind::text || !is_tensor(*value.items[i + 1])) return false;
-  return true;
-}
-
-std::string part_text(const PickleValue& value) {
-  if (!is_weights(value)) return is_tensor(value) ? "a tensor" : describe(value);
-  return std::to_string(value.items.size() / 2) + " tensors";
-}
-
-int64_t number(const PickleValue& value, const char* what) {
-  require(value.kind == Kind::integer, what, " should be an integer and is ", describe(value));
-  require(value.integer >= 0, what, " is ", value.integer, ", below 0");
-  return value.integer;
-}
-
-std::vector<int64_t> numbers(const PickleValue& value, const char* what) {
-  // torch.Size((3, 4)) is the tuple.
-  if (is_call(value, "torch.Size") && value.items[1]->items.size() == 1)
-    return numbers(*value.items[1]->items[0], what);
-  require(value.kind == Kind::tuple && value.items.size() <= max_rank, what,
-          " should be a tuple of at most ", max_rank, " integers and is ", describe(value));
-  std::vector<int64_t> list;
-  for (const PickleValue* item : value.items) list.push_back(number(*item, what));
-  return list;
-}
-
-/// Where the elements of a tensor lie in its storage.
-struct Layout {
-  std::vector<int64_t> shape, strides;
-  int64_t offset = 0;
-  int64_t elements = 1;
-
-  bool row_by_row() const {
-    int64_t expected = 1;
-    for (size_t d = shape.size(); d-- > 0;) {
-      if (shape[d] != 1 && strides[d] != expected) return false;
-      expected *= shape[d];
-    }
-    return true;
+Outline outline_of(const PickleValue& value) {
+  if (value.kind != Kind::dict || value.items.empty()) return {};
+  Outline outline{.arrays = true};
+  for (size_t i = 0; i < value.items.size(); i += 2) {
+    const PickleValue& item = *value.items[i + 1];
+    const bool tensor = is_tensor(item);
+    if (value.items[i]->kind != Kind::text || !(tensor || is_array(item))) return {};
+    if (tensor) outline = {.tensors = true};
   }
-};
+  return outline;
+}
 
-Layout read_layout(const std::vector<const PickleValue*>& arguments, int64_t storage_elements) {
-  Layout layout;
-  layout.offset = number(*arguments[1], "its offset");
-  layout.shape = numbers(*arguments[2], "its shape");
-  layout.strides = numbers(*arguments[3], "its strides");
+std::string part_text(const PickleValue& value, const Outline& outline) {
+  const std::string count = std::to_string(value.items.size() / 2);
+  if (outline.tensors) return count + " tensors";
+  if (outline.arrays) return count + " numpy arrays";
+  return is_tensor(value) ? "a tensor" : is_array(value) ? "a numpy array" : describe(value);
+}
+
+/// Where the elements of a tensor lie in its storage, inside of which all must be.
+Strided read_layout(const NotedTensor& tensor, int64_t storage_elements) {
+  Strided layout;
+  layout.offset = count_in_pickle(*tensor.offset, "its offset");
+  layout.shape = shape_in_pickle(*tensor.shape, "its shape");
+  layout.strides = shape_in_pickle(*tensor.strides, "its strides");
   require(layout.strides.size() == layout.shape.size(), "it has ", layout.strides.size(),
           " strides for the shape ", shape_text(layout.shape));
   int64_t last = layout.offset;
@@ -140,23 +73,6 @@ Layout read_layout(const std::vector<const PickleValue*>& arguments, int64_t sto
   return layout;
 }
 
-/// The elements row by row.
-std::vector<std::byte> gather(const Layout& layout, std::span<const std::byte> data, size_t size) {
-  std::vector<std::byte> out(static_cast<size_t>(layout.elements) * size);
-  std::vector<int64_t> index(layout.shape.size(), 0);
-  int64_t from = layout.offset;
-  for (size_t to = 0; to < out.size(); to += size) {
-    std::memcpy(out.data() + to, data.data() + static_cast<size_t>(from) * size, size);
-    for (size_t d = index.size(); d-- > 0;) {
-      from += layout.strides[d];
-      if (++index[d] < layout.shape[d]) break;
-      from -= layout.strides[d] * layout.shape[d];
-      index[d] = 0;
-    }
-  }
-  return out;
-}
-
 bool begins_with(std::span<const std::byte> bytes, std::string_view prefix) {
   return bytes.size() >= prefix.size() &&
          std::memcmp(bytes.data(), prefix.data(), prefix.size()) == 0;
@@ -167,6 +83,9 @@ std::string find_folder(const ZipArchive& archive) {
   constexpr std::string_view pickle = "/data.pkl";
   std::string folder;
   for (const ZipEntry& entry : archive.entries()) {
+    require(!entry.name.ends_with("/constants.pkl"),
+            "it is a TorchScript program (torch.jit.save): save the state_dict() of what "
+            "torch.jit.load gives");
     if (!entry.name.ends_with(pickle)) continue;
     require(folder.empty(), "it holds several data.pkl");
     folder = entry.name.substr(0, entry.name.size() - pickle.size() + 1);
@@ -203,18 +122,29 @@ TorchFile::TorchFile(std::span<const std::byte> bytes, const std::string& what)
     fail(what, " is no checkpoint of PyTorch: ", error.what());
   }
   const auto pickle = archive_->checked(*archive_->find(folder_ + "data.pkl"));
-  pickle_.emplace(pickle, globals(), what + ": its data.pkl");
+  pickle_.emplace(pickle, torch_globals(), what + ": its data.pkl");
 }
 
 std::vector<TorchFile::Part> TorchFile::parts() const {
   const PickleValue& root = pickle_->root();
-  if (root.kind != Kind::dict || is_weights(root)) return {{"", part_text(root), is_weights(root)}};
+  SeenValues seen;
+  std::map<const PickleValue*, Outline> known;  // one value may be there under many keys
+  const auto part_of = [&](std::string key, const PickleValue& value) {
+    auto outline = known.find(&value);
+    if (outline == known.end()) outline = known.emplace(&value, outline_of(value)).first;
+    // Arrays alone are rather statistics than weights, but the whole of a file is what it has.
+    const bool whole = &value == &root;
+    return Part{std::move(key), part_text(value, outline->second),
+                outline->second.tensors || (whole && outline->second.arrays),
+                unknown_globals(value, seen)};
+  };
+  const Outline whole = outline_of(root);
+  if (root.kind != Kind::dict || whole.tensors || whole.arrays) return {part_of("", root)};
   std::vector<Part> parts;
   for (size_t i = 0; i < root.items.size(); i += 2) {
-    const PickleValue& value = *root.items[i + 1];
     const std::string key = root.items[i]->kind == Kind::text ? std::string(root.items[i]->text)
                                                               : describe(*root.items[i]);
-    parts.push_back({key, part_text(value), is_weights(value)});
+    parts.push_back(part_of(key, *root.items[i + 1]));
   }
   return parts;
 }
@@ -231,8 +161,9 @@ std::vector<TensorView> TorchFile::tensors(std::string_view key) {
     weights = found;
   }
   const std::string where = what_ + (key.empty() ? "" : ", " + in_quotes(key));
-  require(weights->kind == Kind::dict, where, " is ", part_text(*weights),
-          ", no dictionary of tensors");
+  require(weights->kind == Kind::dict, where, " is ", part_text(*weights, {}),
+          ", no dictionary of tensors",
+          weights->kind == Kind::object ? ": save its state_dict() instead" : "");
   std::vector<TensorView> tensors;
   for (size_t i = 0; i < weights->items.size(); i += 2) {
     const PickleValue& name = *weights->items[i];
@@ -247,41 +178,73 @@ std::vector<TensorView> TorchFile::tensors(std::string_view key) {
 }
 
 TensorView TorchFile::tensor(const std::string& name, const PickleValue& value) {
-  const PickleValue& made = without_parameter(value);
-  require(is_call(made, rebuild_tensor), "it is ", describe(made), ", no tensor");
-  const auto& arguments = made.items[1]->items;
-  require(arguments.size() >= 6 && arguments.size() <= 7, "it is made from ", arguments.size(),
-          " arguments instead of 6 or 7");
-  const Storage from = storage(*arguments[0]);
+  if (is_array(value)) return array(name, value);
+  const std::optional<NotedTensor> noted = noted_tensor(value);
+  require(noted.has_value(), "it is ", describe(value), ", no tensor",
+          value.kind == Kind::call || value.kind == Kind::object
+              ? ": a value of a kind that is not read, since nothing of a file is ever executed"
+              : "");
+  const Storage from = storage(*noted->storage, noted->dtype);
   const size_t size = size_of(from.dtype);
-  const Layout layout = read_layout(arguments, static_cast<int64_t>(from.data.size() / size));
+  const Strided layout = read_layout(*noted, static_cast<int64_t>(from.data.size() / size));
+  return view(name, from, layout);
+}
+
+TensorView TorchFile::array(const std::string& name, const PickleValue& value) {
+  const NotedArray noted = *noted_array(value);
+  Storage from{noted.dtype, std::as_bytes(std::span(noted.data))};
+  if (noted.latin1) {
+    count_copy(noted.data.size());
+    from.data = copies_.emplace_back(bytes_of_latin1(noted.data));
+  }
+  const std::optional<uint64_t> bytes = byte_size(noted.shape, noted.dtype);
+  require(bytes && *bytes == from.data.size(), "its shape ", shape_text(noted.shape), " of ",
+          name_of(noted.dtype), " does not fit its ", from.data.size(), " bytes of elements");
+  Strided layout{.shape = noted.shape};
+  layout.strides.resize(layout.shape.size());
+  const size_t rank = layout.shape.size();
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t d = noted.by_columns ? i : rank - 1 - i;
+    layout.strides[d] = layout.elements;
+    layout.elements *= layout.shape[d];
+  }
+  return view(name, from, layout);
+}
+
+TensorView TorchFile::view(const std::string& name, const Storage& from, const Strided& layout) {
+  const size_t size = size_of(from.dtype);
   TensorView view{name, from.dtype, layout.shape, {}};
   if (layout.elements == 0) return view;
   if (layout.row_by_row()) {
     view.data = from.data.subspan(static_cast<size_t>(layout.offset) * size,
                                   static_cast<size_t>(layout.elements) * size);
   } else {
-    // Many views of one storage could ask for much more than the file has.
-    copied_ += static_cast<size_t>(layout.elements) * size;
-    require(copied_ <= size_, "copies of the tensors with other strides up to here would take ",
-            copied_, " bytes, more than the whole file: save them after .contiguous()");
+    count_copy(static_cast<size_t>(layout.elements) * size);
     view.data = copies_.emplace_back(gather(layout, from.data, size));
   }
   return view;
 }
 
-TorchFile::Storage TorchFile::storage(const PickleValue& value) {
+// Many views of one storage could ask for much more than the file has.
+void TorchFile::count_copy(size_t bytes) {
+  copied_ += bytes;
+  require(copied_ <= size_, "copies of what does not lie row by row would up to here take ",
+          copied_, " bytes, more than the whole file: save it after .contiguous()");
+}
+
+TorchFile::Storage TorchFile::storage(const PickleValue& value, const PickleValue* dtype) {
   require(value.kind == Kind::persistent && value.items[0]->kind == Kind::tuple &&
               value.items[0]->items.size() == 5,
           "its storage is ", describe(value), " of an unknown form");
   const auto& id = value.items[0]->items;
   require(id[0]->kind == Kind::text && id[0]->text == "storage" && id[2]->kind == Kind::text,
           "its storage is named in an unknown form");
-  const auto* type = std::find_if(
-      storage_types.begin(), storage_types.end(),
-      [&](const StorageType& t) { return id[1]->kind == Kind::global && id[1]->text == t.global; });
-  require(type != storage_types.end(), "its storage is ", describe(*id[1]),
-          ", not a type of safetensors");
+  // A storage without a type counts bytes, and the tensor says what they are.
+  const bool untyped = dtype != nullptr && id[1]->is_global("torch.storage.UntypedStorage");
+  const PickleValue& named = untyped ? *dtype : *id[1];
+  const std::optional<DType> type = torch_dtype(named);
+  require(type.has_value(), "its elements are ", describe(named),
+          ", not of a type that safetensors has here: convert it first, for example by .float()");
   const std::string_view key = id[2]->text;
   auto known = checked_.find(key);
   if (known == checked_.end()) {
@@ -289,12 +252,12 @@ TorchFile::Storage TorchFile::storage(const PickleValue& value) {
     require(entry != nullptr, "its storage ", in_quotes(key), " is not in the file");
     known = checked_.emplace(key, archive_->checked(*entry)).first;
   }
-  const auto elements = static_cast<uint64_t>(number(*id[4], "the size of its storage"));
-  require(known->second.size() % size_of(type->dtype) == 0 &&
-              known->second.size() / size_of(type->dtype) == elements,
-          "its storage ", in_quotes(key), " has ", known->second.size(), " bytes, not ", elements,
-          " elements of ", name_of(type->dtype));
-  return {type->dtype, known->second};
+  const size_t counted = untyped ? 1 : size_of(*type), bytes = known->second.size();
+  const auto elements = static_cast<uint64_t>(count_in_pickle(*id[4], "the size of its storage"));
+  require(bytes % size_of(*type) == 0 && bytes / counted == elements, "its storage ",
+          in_quotes(key), " has ", bytes, " bytes, not ", elements, " elements of ",
+          untyped ? "one byte" : name_of(*type));
+  return {*type, known->second};
 }
 
 }  // namespace gallop::formats

@@ -159,16 +159,21 @@ Located read_entry(Bytes bytes, uint64_t files_end, Cursor& directory) {
   try {
     read_zip64(directory.take(extra_size), size, stored, offset);
     directory.take(comment_size);
-    require((flags & encrypted) == 0, "it is encrypted");
-    require(method == 0, "it is compressed (method ", method, "); only stored files are read",
-            method == 8 ? " (of numpy: those of savez, not of savez_compressed)" : "");
-    require(size == stored, "its size is ", size, " and ", stored);
+    if ((flags & encrypted) != 0) {
+      file.entry.refused = "it is encrypted";
+    } else if (method != 0) {
+      file.entry.refused =
+          "it is compressed (method " + std::to_string(method) + "); only stored files are read" +
+          (method == 8 ? " (of numpy: those of savez, not of savez_compressed)" : "");
+    } else {
+      require(size == stored, "its size is ", size, " and ", stored);
+    }
     file.begin = offset;
     const uint64_t begin = data_begin(bytes.first(files_end), offset, file.entry.name);
-    require(size <= files_end - begin, "its ", size, " bytes would end behind the ", files_end,
+    require(stored <= files_end - begin, "its ", stored, " bytes would end behind the ", files_end,
             " bytes of files");
-    file.end = begin + size;
-    file.entry.data = bytes.subspan(begin, size);
+    file.end = begin + stored;
+    file.entry.data = bytes.subspan(begin, stored);
   } catch (const Error& error) {
     fail(shown, error.what());
   }
@@ -205,6 +210,7 @@ const ZipEntry* ZipArchive::find(std::string_view name) const {
 }
 
 Bytes ZipArchive::checked(const ZipEntry& entry) const {
+  require(entry.refused.empty(), what_, ": file ", in_quotes(entry.name), ": ", entry.refused);
   uLong crc = crc32_z(0, nullptr, 0);
   if (!entry.data.empty())
     crc = crc32_z(crc, reinterpret_cast<const Bytef*>(entry.data.data()), entry.data.size());

@@ -15,12 +15,13 @@ struct ZipEntry {
   std::string name;
   uint32_t crc = 0;
   std::span<const std::byte> data;  ///< as it lies in the archive; not compared with `crc` yet
+  std::string refused;              ///< why it cannot be read: it is compressed; empty: it can
 };
 
-/// A zip archive (zip64 too) that lies in memory, of files that are stored, not compressed: what
-/// torch.save and write_npz write. All sizes and places are checked: files lie between the start
-/// and the directory and share no byte, names are there once. Nothing is unpacked, so there is
-/// nothing that could grow. Errors begin with `what` (a file name).
+/// A zip archive (zip64 too) that lies in memory. Of its files, those are read that are stored, not
+/// compressed: what torch.save and write_npz write. All sizes and places are checked: files lie
+/// between the start and the directory and share no byte, names are there once. Nothing is
+/// unpacked, so there is nothing that could grow. Errors begin with `what` (a file name).
 class ZipArchive {
  public:
   ZipArchive(std::span<const std::byte> bytes, std::string what);
@@ -28,7 +29,8 @@ class ZipArchive {
   const std::vector<ZipEntry>& entries() const { return entries_; }
   /// Null pointer if there is no such file.
   const ZipEntry* find(std::string_view name) const;
-  /// The bytes of a file; throws Error if its checksum is not that of the directory.
+  /// The bytes of a file; throws Error if it is compressed or encrypted, or its checksum is not
+  /// that of the directory.
   std::span<const std::byte> checked(const ZipEntry& entry) const;
 
  private:
