@@ -147,6 +147,7 @@ TEST_F(StartFrom, ClassesByIndex) {
   auto model = dit(2);
   EXPECT_THAT(error_of(*model), HasSubstr("reshaped: " + std::string(table)));
   config_.allow = {table};
+  config_.null_row = "last";
   start(*model);
   for (int64_t i = 0; i < 3; ++i) EXPECT_TRUE(row(*model, i).equal(row(*trained, i))) << i;
   EXPECT_TRUE(row(*model, 3).equal(row(*trained, 5))) << "the null label";

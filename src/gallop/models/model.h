@@ -50,6 +50,12 @@ class Model : public nn::Module {
   virtual int64_t attention_multiply_adds() const = 0;
   /// What one sample takes, an estimate.
   virtual Footprint footprint() const = 0;
+  /// Whether `table` is what this computed parameter holds in a model of other sizes, of another
+  /// resolution for example; false where that cannot be told. Exact up to the rounding of bf16.
+  virtual bool is_table_of_other_sizes(const nn::Parameter& /*parameter*/,
+                                       const at::Tensor& /*table*/) const {
+    return false;
+  }
   /// One line: sizes as a person would say them.
   virtual std::string summary() const = 0;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/base/log.h"
 #include "gallop/models/weights.h"
 #include "gallop/sparse/routing_record.h"
 
@@ -68,9 +69,11 @@ std::vector<std::string> fill(Model& model, const Tensors& tensors) {
   });
   require(report.exact(), "the dense weights do not make this model (", model.summary(), "):\n",
           report.text(), "\nSparse layers are made of experts of kind \"mlp\" with biases only.");
+  for (const std::string& line : report.recomputed_lines()) log_info(line);
   for (nn::Parameter* parameter : model.parameters()) {
     const auto found = tensors.find(parameter->name());
-    if (found != tensors.end()) (**parameter).copy_(found->second);
+    if (found != tensors.end() && !report.is_recomputed(parameter->name()))
+      (**parameter).copy_(found->second);
   }
   return fresh;
 }

@@ -11,8 +11,10 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
+#include "gallop/base/log.h"
+#include "gallop/base/text.h"
 #include "gallop/formats/shards.h"
-#include "gallop/models/official_names.h"
+#include "gallop/models/fitted_names.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/checkpoint.h"
@@ -20,7 +22,7 @@
 namespace gallop::training {
 namespace {
 
-constexpr const char* class_table = "y_embedder.embedding_table.weight";
+using models::class_table;
 
 // ---- differences and what is allowed --------------------------------------------------------
 
@@ -59,12 +61,13 @@ std::string pattern_of(const std::string& name) {
   return pattern;
 }
 
-std::vector<std::string> lines_of(const std::vector<Difference>& differences) {
-  struct Group {
-    std::string key;
-    Difference first;
-    size_t count;
-  };
+struct Group {
+  std::string key;  // kind and pattern
+  Difference first;
+  size_t count;
+};
+
+std::vector<Group> groups_of(const std::vector<Difference>& differences) {
   std::vector<Group> groups;
   for (const Difference& d : differences) {
     const std::string key = d.kind + ": " + pattern_of(d.name) + d.detail;
@@ -76,10 +79,33 @@ std::vector<std::string> lines_of(const std::vector<Difference>& differences) {
       groups.push_back({key, d, 1});
     }
   }
+  return groups;
+}
+
+std::string line_of(const Group& group) {
+  return group.count > 1 ? group.key + " (" + std::to_string(group.count) + " tensors)"
+                         : group.first.kind + ": " + group.first.name + group.first.detail;
+}
+
+std::vector<std::string> lines_of(const std::vector<Difference>& differences) {
   std::vector<std::string> lines;
-  for (const auto& [key, first, count] : groups) {
-    lines.push_back(count > 1 ? key + " (" + std::to_string(count) + " tensors)"
-                              : first.kind + ": " + first.name + first.detail);
+  for (const Group& group : groups_of(differences)) lines.push_back(line_of(group));
+  return lines;
+}
+
+// The same, and for what is new the name in the file that is nearest.
+std::vector<std::string> lines_with_nearest(const std::vector<Difference>& differences,
+                                            const std::vector<Difference>& all) {
+  constexpr size_t most = 20;  // groups that are looked up: each costs a comparison with all names
+  std::vector<std::string> in_file;
+  for (const Group& group : groups_of(all))
+    if (group.first.kind == "missing") in_file.push_back(pattern_of(group.first.name));
+  std::vector<std::string> lines;
+  for (const Group& group : groups_of(differences)) {
+    lines.push_back(line_of(group));
+    if (group.first.kind != "new" || lines.size() > most) continue;
+    const std::string near = nearest(pattern_of(group.first.name), in_file);
+    if (!near.empty()) lines.back() += "; the nearest in the file: " + near;
   }
   return lines;
 }
@@ -91,7 +117,7 @@ void require_allowed(const std::vector<Difference>& all, const InitConfig& confi
                [&](const Difference& d) { return !allows(config.allow, d); });
   if (refused.empty()) return;
   std::string list, setting;
-  for (const std::string& line : lines_of(refused)) list += "\n  " + line;
+  for (const std::string& line : lines_with_nearest(refused, all)) list += "\n  " + line;
   std::vector<std::string> allow = config.allow;
   for (const Difference& d : refused) {
     if (std::find(allow.begin(), allow.end(), d.kind) == allow.end()) allow.push_back(d.kind);
@@ -133,21 +159,56 @@ struct Row {
 
 struct RowMatch {
   std::vector<Row> rows;
-  std::string text;  // what was matched
+  std::string text;     // what was matched
+  std::string warning;  // what may be meant otherwise; empty: nothing
 };
 
+// Whether the last row of the file's class table is that of the null label.
+bool has_null_row(const models::Model& model, int64_t rows, const Classes& file,
+                  const InitConfig& config, const std::string& what) {
+  if (file.count) {
+    require(rows == *file.count || rows == *file.count + 1, what, ": ", class_table, " has ", rows,
+            " rows where its metadata speak of ", *file.count, " classes");
+    const bool last = rows == *file.count + 1;
+    require(config.null_row == "auto" || (config.null_row == "last") == last, what, ": ",
+            class_table, " has ", rows, " rows and its metadata speak of ", *file.count,
+            " classes, which init.null_row = \"", config.null_row, "\" contradicts");
+    return last;
+  }
+  if (config.null_row != "auto") return config.null_row == "last";
+  const int64_t classes = model.args().classes;
+  require(rows == classes || rows == classes + 1, what, ": ", class_table, " has ", rows,
+          " rows and the model ", classes,
+          " classes, so that it cannot be told whether the last row is that of the null label "
+          "(\"no class\"). Say which: --set init.null_row=last, or --set init.null_row=none");
+  return rows == classes + 1;
+}
+
+// Classes that stand at the same index under different names.
+std::string other_names(const std::vector<std::string>& file,
+                        const std::vector<std::string>& data) {
+  for (size_t i = 0; i < std::min(file.size(), data.size()); ++i) {
+    if (file[i] != data[i])
+      return "class " + std::to_string(i) + " is " + in_quotes(file[i]) + " in the file and " +
+             in_quotes(data[i]) +
+             " in the data, and has the same row: init.labels = \"name\" "
+             "matches by name";
+  }
+  return "";
+}
+
 RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes& file,
-                    const std::string& labels, const std::vector<std::string>& class_names,
+                    const InitConfig& config, const std::vector<std::string>& class_names,
                     const std::string& what) {
   const int64_t classes = model.args().classes;
-  const int64_t file_classes = file.count.value_or(file_rows - (model.has_null_label() ? 1 : 0));
-  require(file_rows == file_classes || file_rows == file_classes + 1, what, ": ", class_table,
-          " has ", file_rows, " rows where its metadata speak of ", file_classes, " classes");
+  const bool null_row = has_null_row(model, file_rows, file, config, what);
+  const int64_t file_classes = file_rows - (null_row ? 1 : 0);
   RowMatch match;
   std::vector<std::string> fresh;
-  if (labels == "index") {
+  if (config.labels == "index") {
     for (int64_t i = 0; i < std::min(classes, file_classes); ++i) match.rows.push_back({i, i});
     for (int64_t i = file_classes; i < classes; ++i) fresh.push_back(std::to_string(i));
+    match.warning = other_names(file.names, class_names);
   } else {
     require(!class_names.empty() && !file.names.empty(),
             "init.labels = \"name\" needs names on both sides: the data have ", class_names.size(),
@@ -162,15 +223,22 @@ RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes
     }
   }
   match.text = std::to_string(match.rows.size()) + " of " + std::to_string(classes) +
-               " classes matched by " + labels;
-  if (model.has_null_label() && file_rows == file_classes + 1) {
+               " classes matched by " + config.labels;
+  if (model.has_null_label() && null_row) {
     match.rows.push_back({classes, file_classes});
     match.text += ", the null label too";
+  } else if (model.has_null_label()) {
+    fresh.emplace_back("the null label, for which the file has no row");
+  } else if (null_row) {
+    match.text += "; the file's row of the null label is left out";
   }
   constexpr size_t shown = 10;
-  const size_t hidden = fresh.size() - std::min(fresh.size(), shown);
-  fresh.resize(fresh.size() - hidden);
-  if (hidden > 0) fresh.push_back(std::to_string(hidden) + " more");
+  if (fresh.size() > shown) {
+    // The null label is the last one, and no class among many.
+    const size_t hidden = fresh.size() - shown;
+    fresh.erase(fresh.begin() + shown - 1, fresh.end() - 1);
+    fresh.push_back(std::to_string(hidden) + " more");
+  }
   if (!fresh.empty()) match.text += "; fresh: " + join_list(fresh);
   return match;
 }
@@ -182,9 +250,24 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   const std::filesystem::path path = find_weights(config.weights);
   const std::string what = "'" + path.string() + "'";
   const auto reader = std::make_shared<const formats::WeightsReader>(path);
-  auto tensors = models::with_our_names(nn::map_tensors(reader));
-  const auto found = differences(models::compare(model, tensors));
+  models::FittedNames fitted = models::fit_names(model, nn::map_tensors(reader), what);
+  auto& tensors = fitted.tensors;
+  const models::WeightsReport report = models::compare(model, tensors);
+  // Nothing to start from: no allowance makes that anything but a fresh model.
+  require(report.matching > 0, what, " holds no tensor of the model (", model.summary(),
+          ") by name and shape: it would start from fresh weights, whatever init.allow says. ",
+          models::names_of_both(model, tensors));
+  const auto found = differences(report);
   require_allowed(found, config, what, model.summary());
+  std::optional<RowMatch> rows;  // before anything is copied, since it may be refused
+  if (const auto table = tensors.find(class_table);
+      table != tensors.end() && model.find_parameter(class_table) != nullptr &&
+      table->second.dim() == 2 &&
+      table->second.size(1) == model.find_parameter(class_table)->shape()[1]) {
+    rows = match_rows(model, table->second.size(0), classes_of(reader->metadata(), what), config,
+                      class_names, what);
+    if (!rows->warning.empty()) log_warning(what, ": ", rows->warning);
+  }
 
   const at::NoGradGuard no_grad;
   std::vector<std::string> lines(1);
@@ -193,13 +276,11 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
     const at::Tensor& value = **parameter;
     ++all;
     const auto other = tensors.extract(parameter->name());
-    if (other.empty()) continue;
+    if (other.empty() || report.is_recomputed(parameter->name())) continue;
     const at::Tensor& from = other.mapped();
-    if (parameter->name() == class_table && from.dim() == 2 && from.size(1) == value.size(1)) {
-      const RowMatch match = match_rows(model, from.size(0), classes_of(reader->metadata(), what),
-                                        config.labels, class_names, what);
-      for (const Row& row : match.rows) value.select(0, row.to).copy_(from.select(0, row.from));
-      lines.push_back("class table: " + match.text);
+    if (parameter->name() == class_table && rows) {
+      for (const Row& row : rows->rows) value.select(0, row.to).copy_(from.select(0, row.from));
+      lines.push_back("class table: " + rows->text);
     } else if (from.sizes() == value.sizes()) {
       value.copy_(from);
     } else {
@@ -209,6 +290,8 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   }
   lines.front() = "started from " + what + ": " + std::to_string(taken) + " of " +
                   std::to_string(all) + " tensors";
+  for (const std::string& note : fitted.notes) lines.push_back(note);
+  for (const std::string& line : report.recomputed_lines()) lines.push_back(line);
   for (const std::string& line : lines_of(found)) lines.push_back(line);
   return lines;
 }

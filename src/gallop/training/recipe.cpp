@@ -61,6 +61,10 @@ void InitConfig::fields(config::Visitor& v) {
           "\"new\", \"missing\", \"reshaped\" for all of a kind");
   v.field("labels", labels, "how rows of the class table are matched: by index, or by class name",
           {"index", "name"});
+  v.field("null_row", null_row,
+          "whether the last row of the file's class table is that of the null label; auto: told by "
+          "its metadata, or by its rows being the classes of the model or one more",
+          {"auto", "last", "none"});
 }
 
 void CheckpointConfig::fields(config::Visitor& v) {

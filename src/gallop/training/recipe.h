@@ -38,6 +38,7 @@ struct InitConfig : config::Fields<InitConfig> {
   std::string weights;
   std::vector<std::string> allow;
   std::string labels = "index";
+  std::string null_row = "auto";
   void fields(config::Visitor& v) override;
 };
 

@@ -1,5 +1,7 @@
 #include "gallop/training/restore.h"
 
+#include <algorithm>
+
 #include "gallop/base/error.h"
 #include "gallop/base/json.h"
 #include "gallop/base/log.h"
@@ -27,10 +29,33 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                                  .info = info});
 }
 
+namespace {
+
+/// A recipe that states another resolution than that of the training (--set model.image=64) is
+/// taken at its word: what the model has learned fits other sizes, its position table is computed.
+/// Whether it does.
+bool take_stated_sizes(const Recipe& recipe, data::DatasetInfo& info) {
+  const auto model = models::make_model(recipe.model, {.channels = info.channels,
+                                                       .height = info.height,
+                                                       .width = info.width,
+                                                       .classes = info.classes});
+  const models::Model::Args& stated = model->args();
+  if (stated.height == info.height && stated.width == info.width) return false;
+  log_info("the recipe states ", stated.height, "x", stated.width, " where the training had ",
+           info.height, "x", info.width, ": the model takes the size of the recipe");
+  info.height = stated.height;
+  info.width = stated.width;
+  return true;
+}
+
+}  // namespace
+
 Restored restore(const std::filesystem::path& run_or_weights, bool ema,
                  const std::vector<std::string>& overrides) {
   Restored restored;
   restored.weights = find_weights(run_or_weights, ema);
+  // First of all, since it says what the file is if it is something else.
+  const auto reader = std::make_shared<const formats::WeightsReader>(restored.weights);
   const std::string recipe = find_recipe(run_or_weights);
   require(
       !recipe.empty(), restored.weights.string(),
@@ -38,7 +63,6 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
       "is not known");
   config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides);
 
-  const auto reader = std::make_shared<const formats::WeightsReader>(restored.weights);
   restored.metadata = reader->metadata();
   const auto share = first_values_share(restored.metadata, restored.recipe.ema);
   if (const std::string young = young_average(share.value_or(0)); !young.empty()) {
@@ -46,9 +70,17 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
   }
   const auto data = restored.metadata.find("data");
   std::optional<data::DatasetInfo> info;
-  if (data != restored.metadata.end()) info = info_from_metadata(data->second);
+  bool other_size = false;
+  if (data != restored.metadata.end()) {
+    info = info_from_metadata(data->second);
+    other_size = take_stated_sizes(restored.recipe, *info);
+  }
   restored.task = make_task(restored.recipe, info);
   restored.model = restored.task->make_model();
+  const auto parameters = restored.model->parameters();
+  if (other_size && std::any_of(parameters.begin(), parameters.end(),
+                                [](const auto* p) { return p->attributes().buffer; }))
+    log_info("thresholds of the routers stay those of the training's resolution");
   restored.model->materialize(static_cast<uint64_t>(restored.recipe.seed),
                               placement_of(restored.recipe), false);
   models::load_weights(*restored.model, nn::map_tensors(reader), restored.weights.string());

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <sstream>
+#include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
@@ -233,6 +234,23 @@ Footprint Dit::footprint() const {
   all.kept += 8 * image + 3 * L * D;
   all.inference += 6 * image + 2 * L * D;
   return all;
+}
+
+bool Dit::is_table_of_other_sizes(const nn::Parameter& parameter, const at::Tensor& table) const {
+  constexpr double rounding = 0.01;  // of values up to 1 in bf16, and no neighbour is as near
+  constexpr int most = 64;           // forms that are tried, the squarest first
+  if (&parameter != &pos_embed_ || table.dim() != 3 || table.size(0) != 1) return false;
+  const int64_t L = table.size(1), D = table.size(2);
+  if (L == 0 || D == 0 || D % 4 != 0) return false;
+  const at::Tensor given = table.to(at::kDouble);
+  int tried = 0;
+  for (auto side = static_cast<int64_t>(std::sqrt(static_cast<double>(L))); side > 0; --side) {
+    if (L % side != 0) continue;
+    for (const auto& [height, width] : {std::pair(side, L / side), std::pair(L / side, side)})
+      if (given.allclose(nn::position_table_2d(D, height, width), 0, rounding)) return true;
+    if (++tried >= most) break;
+  }
+  return false;
 }
 
 std::string Dit::summary() const {

@@ -72,6 +72,8 @@ class Dit : public Model {
   int64_t tokens() const override { return sizes_.tokens(); }
   int64_t attention_multiply_adds() const override;
   Footprint footprint() const override;
+  bool is_table_of_other_sizes(const nn::Parameter& parameter,
+                               const at::Tensor& table) const override;
   std::string summary() const override;
 
   const DitSizes& sizes() const { return sizes_; }

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gallop/nn/module.h"
+
+namespace gallop::models {
+
+/// Tensors under a model's names, and what was done to their own.
+struct FittedNames {
+  std::map<std::string, at::Tensor> tensors;
+  std::vector<std::string> notes;  ///< a line each: "'module.' is taken off 32 names"
+};
+
+/// Brings the names of a file to those of a model. Official names become ours (with_our_names);
+/// then a prefix that stands before the model's names ("module.", "_orig_mod.", "model.", any
+/// other) is taken off, and so is what torch.compile, FSDP and activation checkpoints put inside of
+/// a name. A name that is the model's own stays, and so does a second set of weights under a prefix
+/// where the first has none. Throws Error that begins with `what` if several prefixes are equally
+/// good.
+FittedNames fit_names(const nn::Module& model, std::map<std::string, at::Tensor> tensors,
+                      const std::string& what);
+
+}  // namespace gallop::models
