@@ -12,10 +12,14 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/base/log.h"
+#include "gallop/base/text.h"
 #include "gallop/command.h"
+#include "gallop/formats/file_kind.h"
 #include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
 #include "gallop/formats/torch_file.h"
+#include "gallop/models/fitted_names.h"
 #include "gallop/models/upcycle.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
@@ -26,20 +30,30 @@
 namespace gallop {
 namespace {
 
+using formats::FileKind;
 using formats::TorchFile;
 
 struct ConvertArguments {
-  std::string in, out, key, upcycle;
+  std::string in, out, key, prefix, upcycle;
   std::vector<std::string> overrides;
   double router_noise = 0.1;
   bool ema = false, noise_given = false;
   uint64_t shard_size = std::numeric_limits<uint64_t>::max();
 };
 
-bool is_safetensors(const fs::path& path) {
+// Told by the first bytes; where these say nothing, by the name, so that the reader can say what is
+// wrong with the file.
+FileKind kind_of_source(const fs::path& path) {
   std::error_code error;
-  return fs::is_directory(path, error) || path.extension() == ".safetensors" ||
-         path.extension() == ".json";
+  if (fs::is_directory(path, error)) return FileKind::safetensors;
+  const FileKind kind = formats::kind_of(path);
+  formats::require_kind(path,
+                        {FileKind::safetensors, FileKind::json, FileKind::torch, FileKind::npz});
+  if (kind == FileKind::json) return FileKind::safetensors;  // an index
+  if (kind != FileKind::unknown) return kind;
+  if (path.extension() == ".npz") return FileKind::npz;
+  const bool named = path.extension() == ".safetensors" || path.extension() == ".json";
+  return named ? FileKind::safetensors : FileKind::torch;
 }
 
 // The part of the file to convert: the one that was named, or the only one that can be.
@@ -49,18 +63,55 @@ std::string choose_key(const TorchFile& file, const ConvertArguments& arguments)
   const auto has_key = [&](const auto& part) { return !named.empty() && part.key == named; };
   if (std::any_of(parts.begin(), parts.end(), has_key)) return named;
 
+  constexpr size_t shown = 30;
   std::vector<std::string> weights;
   std::string list;
-  for (const auto& part : parts) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const TorchFile::Part& part = parts[i];
     if (part.weights) weights.push_back(part.key);
-    list += "\n  " + (part.key.empty() ? "" : part.key + ": ") + part.text;
+    if (i < shown)
+      list += "\n  " + (part.key.empty() ? "" : printable(part.key) + ": ") + part.text;
   }
+  if (parts.size() > shown) list += "\n  and " + std::to_string(parts.size() - shown) + " more";
   require(named.empty(), "'", arguments.in, "' has no key '", named,
           "' at its top. It holds:", list);
+  const char* next = weights.size() > 1
+                         ? "\nChoose one: --key NAME, or --ema for the moving average"
+                     : parts.size() == 1 && parts[0].text.starts_with("an object of ")
+                         ? "\nIt is a whole module: save its state_dict() instead"
+                         : "";
   require(weights.size() == 1, "'", arguments.in, "' holds ",
           weights.empty() ? "no dictionary of tensors at its top:" : "several sets of weights:",
-          list, weights.empty() ? "" : "\nChoose one: --key NAME, or --ema for the moving average");
+          list, next);
   return weights.front();
+}
+
+// What the file holds beside the part that is converted, of kinds that are not known.
+void tell_unknown(const TorchFile& file, const std::string& key) {
+  for (const auto& part : file.parts()) {
+    if (part.key == key || part.unknown.empty()) continue;
+    log_info("'", printable(part.key),
+             "' is not read, and holds values of unknown kinds: ", join_list(part.unknown));
+  }
+}
+
+// The tensors under a prefix, without it.
+void keep_prefixed(std::vector<formats::TensorView>& tensors, const ConvertArguments& arguments) {
+  const std::string& prefix = arguments.prefix;
+  if (prefix.empty()) return;
+  const auto has_prefix = [&](const std::string& name) {
+    return name.size() > prefix.size() && name.starts_with(prefix);
+  };
+  std::string names;
+  for (size_t i = 0; i < std::min<size_t>(tensors.size(), 5); ++i)
+    names += (i == 0 ? "" : ", ") + tensors[i].name;
+  const size_t before = tensors.size();
+  std::erase_if(tensors, [&](const auto& tensor) { return !has_prefix(tensor.name); });
+  require(!tensors.empty(), "'", arguments.in, "' has no tensor whose name begins with '", prefix,
+          "'. It has: ", names);
+  for (auto& tensor : tensors) tensor.name.erase(0, prefix.size());
+  if (tensors.size() < before)
+    log_info(before - tensors.size(), " tensors without the prefix '", prefix, "' are left out");
 }
 
 void write(const ConvertArguments& arguments, const std::vector<formats::TensorView>& tensors,
@@ -78,22 +129,24 @@ class Source {
  public:
   explicit Source(const ConvertArguments& arguments) {
     const fs::path path = arguments.in;
-    const bool is_npz = path.extension() == ".npz";
-    require(!(is_npz || is_safetensors(path)) || (!arguments.ema && arguments.key.empty()), "'",
-            arguments.in, "' holds one set of weights: --key and --ema are for files of PyTorch");
-    if (is_npz) {
+    const FileKind kind = kind_of_source(path);
+    require(kind == FileKind::torch || (!arguments.ema && arguments.key.empty()), "'", arguments.in,
+            "' holds one set of weights: --key and --ema are for files of PyTorch");
+    if (kind == FileKind::npz) {
       tensors = npz_.emplace(path).tensors();
       metadata["source"] = path.filename().string();
-    } else if (is_safetensors(path)) {
+    } else if (kind == FileKind::safetensors) {
       tensors = weights_.emplace(path).tensors();
       metadata = weights_->metadata();
     } else {
       key = choose_key(torch_.emplace(path), arguments);
       tensors = torch_->tensors(key);
+      tell_unknown(*torch_, key);
       // What loaders of Hugging Face ask for, and what `gallop inspect` shows.
       metadata = {{"format", "pt"}, {"source", path.filename().string()}};
       if (key == "model" || key == "ema") metadata["role"] = key;
     }
+    keep_prefixed(tensors, arguments);
   }
 
   std::vector<formats::TensorView> tensors;
@@ -123,7 +176,10 @@ void upcycle(const ConvertArguments& arguments, const Source& source) {
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, /*gradients=*/false);
   std::map<std::string, at::Tensor> dense;
   for (const auto& view : source.tensors) dense[view.name] = nn::to_tensor(view);
-  print_upcycled(models::upcycle(*model, std::move(dense), arguments.router_noise));
+  models::FittedNames fitted =
+      models::fit_names(*model, std::move(dense), "'" + arguments.in + "'");
+  for (const std::string& note : fitted.notes) log_info(note);
+  print_upcycled(models::upcycle(*model, std::move(fitted.tensors), arguments.router_noise));
   std::vector<formats::TensorView> made;
   const auto tensors = models::named_tensors(*model);
   for (const auto& [name, tensor] : tensors) made.push_back(nn::view_of(name, tensor));
@@ -158,6 +214,9 @@ const Command registered{[](CLI::App& app) {
   command->add_option("--key", arguments->key,
                       "which of several dictionaries of the file, for example model");
   command->add_flag("--ema", arguments->ema, "the moving average of the weights: --key ema");
+  command->add_option("--prefix", arguments->prefix,
+                      "only tensors whose names begin with this, which is taken off, for example "
+                      "ema_model.");
   command
       ->add_option("--shard-size", arguments->shard_size,
                    "write files of at most this size, for example 5GB, and their index")

@@ -14,11 +14,14 @@
 #include "gallop/base/file.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
+#include "gallop/base/text.h"
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"
+#include "gallop/formats/file_kind.h"
 #include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
+#include "gallop/formats/torch_file.h"
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
 #include "gallop/models/counts.h"
@@ -47,6 +50,8 @@ std::string shortened(const std::string& text) {
   return text.substr(0, most) + " ... (" + std::to_string(text.size()) + " characters)";
 }
 
+std::string shown(const std::string& key) { return shortened(printable(key)); }
+
 std::string number(double value) {
   if (!std::isfinite(value)) return "not finite";
   std::ostringstream text;
@@ -70,24 +75,61 @@ void print_weights_facts(const formats::Metadata& metadata) {
   if (!threshold.empty()) fact("thresholds", threshold);
 }
 
-void print_file(const fs::path& path, const std::string& files,
-                const std::vector<formats::TensorView>& views, const formats::Metadata& metadata) {
+void print_tensors(const std::vector<formats::TensorView>& views) {
   std::vector<inspection::TensorSummary> tensors;
-  uint64_t bytes = 0;
-  for (const auto& tensor : views) {
-    tensors.push_back(inspection::summarize(tensor));
-    bytes += tensor.data.size();
-  }
-  fact("file", path.string() + " (" + human_bytes(bytes) + " of tensors" + files + ")");
-  print_weights_facts(metadata);
-  for (const auto& [key, value] : metadata) fact("metadata", key + " = " + shortened(value));
+  for (const auto& tensor : views) tensors.push_back(inspection::summarize(tensor));
   std::printf("\n%s", inspection::table_of(tensors).c_str());
 }
 
-void inspect_file(const fs::path& path) {
-  if (path.extension() == ".npz") {
-    return print_file(path, "", formats::NpzReader(path).tensors(), {});
+void print_file(const fs::path& path, const std::string& files,
+                const std::vector<formats::TensorView>& views, const formats::Metadata& metadata) {
+  uint64_t bytes = 0;
+  for (const auto& tensor : views) bytes += tensor.data.size();
+  fact("file", path.string() + " (" + human_bytes(bytes) + " of tensors" + files + ")");
+  print_weights_facts(metadata);
+  for (const auto& [key, value] : metadata) fact("metadata", key + " = " + shortened(value));
+  print_tensors(views);
+}
+
+void inspect_npz(const fs::path& path) {
+  const formats::NpzReader reader(path, formats::NpzReader::Unread::is_listed);
+  print_file(path, "", reader.tensors(), {});
+  for (const auto& [name, reason] : reader.unread()) fact("not read", shown(name) + ": " + reason);
+}
+
+// What stands at the top of a checkpoint of PyTorch, then a table for each set of weights.
+void inspect_torch(const fs::path& path) {
+  formats::TorchFile file(path);
+  const std::vector<formats::TorchFile::Part> parts = file.parts();
+  fact("file", path.string() + " (a PyTorch checkpoint; nothing in it was executed)");
+  constexpr size_t most = 100;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& part = parts[i];
+    if (i >= most) break;
+    fact("holds", (part.key.empty() ? "" : shown(part.key) + ": ") + part.text);
+    if (!part.unknown.empty()) fact("", "not read, of unknown kinds: " + join_list(part.unknown));
   }
+  if (parts.size() > most) fact("", "and " + std::to_string(parts.size() - most) + " more");
+  for (const auto& part : parts) {
+    if (!part.weights) continue;
+    if (!part.key.empty()) std::printf("\n%s:", shown(part.key).c_str());
+    try {
+      print_tensors(file.tensors(part.key));
+    } catch (const Error& error) {
+      std::printf("\n%s cannot be read: %s\n", part.key.empty() ? "it" : shown(part.key).c_str(),
+                  error.what());
+    }
+  }
+  std::printf("\n");
+  fact("next", "gallop convert makes safetensors of it");
+}
+
+void inspect_file(const fs::path& path) {
+  using formats::FileKind;
+  const FileKind kind = formats::kind_of(path);
+  if (kind == FileKind::torch) return inspect_torch(path);
+  if (kind == FileKind::npz || (kind == FileKind::unknown && path.extension() == ".npz"))
+    return inspect_npz(path);
   const formats::WeightsReader reader(path);
   const std::string files =
       reader.files() > 1 ? " in " + std::to_string(reader.files()) + " files" : "";
@@ -229,7 +271,7 @@ const Command registered{[](CLI::App& app) {
       "inspect",
       "say what a file of tensors holds (metadata, tensors with shape, type, min, max, mean, "
       "non-finite elements), or where a run or a checkpoint stands");
-  command->add_option("file_or_run", *path, "safetensors or npz file, run or checkpoint")
+  command->add_option("file_or_run", *path, "safetensors, PyTorch or npz file, run or checkpoint")
       ->required();
   command->callback([path] { inspect(*path); });
 }};

@@ -7,6 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/json.h"
+#include "gallop/formats/file_kind.h"
 
 // The index: {"metadata": {"total_size": bytes}, "weight_map": {tensor: file name}}.
 // https://huggingface.co/docs/safetensors/index, and transformers' modeling_utils.
@@ -83,6 +84,7 @@ fs::path index_in_folder(const fs::path& path) {
 WeightsReader::WeightsReader(const fs::path& path) {
   const fs::path file = index_in_folder(path);
   if (!is_index(file)) {
+    require_kind(file, {FileKind::safetensors});
     add(SafetensorsReader(file));
     return;
   }
@@ -102,10 +104,12 @@ void WeightsReader::add(SafetensorsReader shard) {
 }
 
 void WeightsReader::read_shards(const fs::path& index) {
+  require_kind(index, {FileKind::json});
   const WeightMap map = read_index(index);
   std::set<std::string> files;
   for (const auto& [name, file] : map) files.insert(file);
   for (const std::string& file : files) {
+    require_kind(index.parent_path() / file, {FileKind::safetensors});
     SafetensorsReader shard(index.parent_path() / file);
     for (const TensorView& t : shard.tensors()) {
       const auto listed = map.find(t.name);

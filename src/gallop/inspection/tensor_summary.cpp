@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "gallop/base/human.h"
+#include "gallop/base/text.h"
 #include "gallop/nn/tensor_io.h"
 
 namespace gallop::inspection {
@@ -69,7 +70,7 @@ std::string table_of(const std::vector<TensorSummary>& tensors) {
   int64_t elements = 0, bad = 0;
   for (const TensorSummary& t : tensors) {
     const bool any = t.elements > t.nan + t.infinite;
-    rows.push_back({t.name, t.type, shape_text(t.shape), any ? number(t.min) : "-",
+    rows.push_back({printable(t.name), t.type, shape_text(t.shape), any ? number(t.min) : "-",
                     any ? number(t.max) : "-", any ? number(t.mean) : "-", non_finite(t)});
     elements += t.elements;
     bad += t.nan + t.infinite;
