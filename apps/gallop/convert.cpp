@@ -13,7 +13,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/log.h"
-#include "gallop/base/text.h"
+#include "gallop/base/printable.h"
 #include "gallop/command.h"
 #include "gallop/formats/file_kind.h"
 #include "gallop/formats/npz.h"

@@ -14,7 +14,7 @@
 #include "gallop/base/file.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
-#include "gallop/base/text.h"
+#include "gallop/base/printable.h"
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"

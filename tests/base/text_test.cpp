@@ -33,13 +33,5 @@ TEST(InQuotes, EscapesAndCuts) {
   EXPECT_EQ(in_quotes(std::string(81, 'x')), "\"" + std::string(80, 'x') + "\"...");
 }
 
-TEST(Printable, QuotesWhatMovesTheCursor) {
-  EXPECT_EQ(printable("gr\xc3\xbc n"), "gr\xc3\xbc n");
-  EXPECT_EQ(printable("a\nb"), "\"a\\nb\"");
-  EXPECT_EQ(printable("\x1b[2J"), "\"\\u001b[2J\"");
-  EXPECT_EQ(printable("a\x7f"), "\"a\x7f\"");
-  EXPECT_EQ(printable(std::string(200, 'x')), std::string(200, 'x'));
-}
-
 }  // namespace
 }  // namespace gallop

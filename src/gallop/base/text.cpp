@@ -52,11 +52,4 @@ std::string in_quotes(std::string_view text) {
   return Json(std::string(text.substr(0, most))).dump() + (text.size() > most ? "..." : "");
 }
 
-std::string printable(std::string_view text) {
-  const bool plain = std::none_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
-  return plain ? std::string(text) : Json(std::string(text)).dump();
-}
-
 }  // namespace gallop

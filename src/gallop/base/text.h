@@ -14,8 +14,4 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 /// A text from outside as messages show it: in quotes, escaped as in JSON, cut after 80 bytes.
 std::string in_quotes(std::string_view text);
 
-/// A text from outside as it is, or in quotes and escaped as in JSON if it has control characters
-/// (line breaks, what moves a terminal's cursor).
-std::string printable(std::string_view text);
-
 }  // namespace gallop

@@ -1,6 +1,7 @@
 #include "gallop/data/held_out.h"
 
 #include <algorithm>
+#include <utility>
 #include <cmath>
 #include <unordered_map>
 
@@ -48,11 +49,12 @@ std::string HeldOut::Parts::detail(const HeldOut& rule) const {
 
 std::vector<std::string> HeldOut::Parts::notices() const {
   if (!shared) return {};
-  return {
-      (train.size() == 1 ? std::string("there is a single sample")
-                         : "each class has a single sample") +
+  std::string notice =
+      train.size() == 1 ? "there is a single sample" : "each class has a single sample";
+  notice.append(
       ", and that is trained on: the test split is the training samples, so the held-out loss says "
-      "how well they are known by heart"};
+      "how well they are known by heart");
+  return {std::move(notice)};
 }
 
 }  // namespace gallop::data

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "gallop/base/human.h"
-#include "gallop/base/text.h"
+#include "gallop/base/printable.h"
 #include "gallop/nn/tensor_io.h"
 
 namespace gallop::inspection {
