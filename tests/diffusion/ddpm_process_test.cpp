@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/ddpm_case.h"
 #include "tests/support/fixture.h"
 
 namespace gallop::diffusion {
@@ -13,9 +13,15 @@ namespace {
 using testing::Fixture;
 using testing::make_process;
 
-TEST(DdpmProcess, LossIsTheHybridOneOfDit) {
-  const Fixture fixture("diffusion/training_losses_mse_full");
-  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings&) {});
+// A process to train on visits all of its steps.
+void leave_out_respaced(const Fixture& fixture) {
+  const std::string& respacing = fixture.config().at("respacing").as_string();
+  if (!respacing.empty()) testing::leave_out("its process is respaced to " + respacing);
+}
+
+REFERENCE_TEST(DdpmProcessCases, LossIsTheHybridOneOfDit, "diffusion/training_losses_mse") {
+  leave_out_respaced(fixture);
+  const auto process = testing::ddpm_process_of(fixture);
   const Noised noised = process->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
   EXPECT_TRUE(noised.target_BCHW.equal(fixture.in("noise")));
   EXPECT_TRUE(noised.model_time_B.equal(fixture.in("t")));
@@ -28,9 +34,12 @@ TEST(DdpmProcess, LossIsTheHybridOneOfDit) {
   fixture.expect_close(losses.parts[1].second, "out.learned_mse.vb");
 }
 
-TEST(DdpmProcess, PredictingTheCleanImageMakesItTheTarget) {
-  const Fixture fixture("diffusion/training_losses_mse_full");
-  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) {
+REFERENCE_TEST(DdpmProcessCases, PredictingTheCleanImageMakesItTheTarget,
+               "diffusion/training_losses_mse") {
+  leave_out_respaced(fixture);
+  const auto process = make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) {
+    s.schedule = fixture.config().at("schedule").as_string();
+    s.steps = fixture.config().at("T").as_int();
     s.prediction = "x0";
     s.variance = "fixed-small";
   });

@@ -10,18 +10,17 @@
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::message_of;
 
 at::Tensor tensor(const std::vector<double>& values) { return at::tensor(values, at::kDouble); }
 at::Tensor tensor(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
 
-class DdpmTables : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(DdpmTables, AreThoseOfTheReference) {
-  const Fixture fixture(GetParam());
+REFERENCE_TEST(DdpmTableCases, AreThoseOfTheReference, "diffusion/ddpm_tables") {
   const Json& config = fixture.config();
+  fixture.expect_constant("beta_start", 1e-4);
+  fixture.expect_constant("beta_end", 0.02);
+  fixture.expect_constant("max_beta", 0.999);
   const DdpmSchedule full(config.at("schedule").as_string(), config.at("T").as_int());
   for (const Json& process : config.at("processes").as_array()) {
     const std::string key = process.at("key").as_string();
@@ -50,17 +49,16 @@ TEST_P(DdpmTables, AreThoseOfTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(Schedules, DdpmTables,
-                         ::testing::Values("diffusion/ddpm_tables_linear",
-                                           "diffusion/ddpm_tables_cosine"));
-
-TEST(DdpmBetas, OfOtherNumbersOfStepsAreThoseOfTheReference) {
-  const Fixture fixture("diffusion/ddpm_betas_other_T");
-  for (const std::string schedule : {"linear", "squaredcos_cap_v2"})
-    for (const int64_t steps : {100, 300})
-      fixture.expect_close(tensor(betas(schedule, steps)),
-                           "out." + schedule + "." + std::to_string(steps));
+REFERENCE_TEST(DdpmBetaCases, OfAnyNumberOfStepsAreThoseOfTheReference, "diffusion/ddpm_betas") {
+  for (const std::string& name : fixture.names_with_prefix("out.")) {
+    const size_t dot = name.find('.');
+    fixture.expect_close(tensor(betas(name.substr(0, dot), std::stoll(name.substr(dot + 1)))),
+                         "out." + name);
+  }
   fixture.expect_all_checked();
+}
+
+TEST(DdpmBetas, CosineHasTwoNames) {
   EXPECT_EQ(betas("cosine", 10), betas("squaredcos_cap_v2", 10));
 }
 
@@ -75,8 +73,7 @@ TEST(DdpmBetas, RefuseWhatIsNoProcess) {
               HasSubstr("at least one step"));
 }
 
-TEST(SpaceTimesteps, KeepsTheStepsOfTheReference) {
-  const Fixture fixture("diffusion/space_timesteps");
+REFERENCE_TEST(SpaceTimestepsCases, KeepTheStepsOfTheReference, "diffusion/space_timesteps") {
   const Json::Array& cases = fixture.config().at("cases").as_array();
   for (size_t i = 0; i < cases.size(); ++i) {
     const Json::Array& pair = cases[i].as_array();
@@ -84,6 +81,9 @@ TEST(SpaceTimesteps, KeepsTheStepsOfTheReference) {
                          "out." + std::to_string(i));
   }
   fixture.expect_all_checked();
+}
+
+TEST(SpaceTimesteps, KeepsAllWhenNothingIsSaid) {
   EXPECT_THAT(space_timesteps(4, ""), ::testing::ElementsAre(0, 1, 2, 3));
 }
 

@@ -13,7 +13,6 @@
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
@@ -21,8 +20,8 @@ using testing::message_of;
 using testing::TinyNetwork;
 using testing::Trajectory;
 
-TEST(FlowProcess, ReversedConventionIsThatOfTheReference) {
-  const Fixture fixture("diffusion/flow_reversed_convention");
+REFERENCE_TEST(FlowProcessCases, ReversedConventionIsThatOfTheReference,
+               "diffusion/flow_reversed_convention") {
   const Json& config = fixture.config();
   const auto process = make_process<FlowSettings>("flow", [](FlowSettings& s) {
     s.reversed = true;
@@ -32,9 +31,10 @@ TEST(FlowProcess, ReversedConventionIsThatOfTheReference) {
   const at::Tensor label_B = fixture.in("y");
 
   const at::Tensor z_B = fixture.in("t_normal");
-  const at::Tensor t_B = at::tensor(std::vector<double>{logit_normal_time(z_B[0].item<double>()),
-                                                        logit_normal_time(z_B[1].item<double>())},
-                                    at::kDouble);
+  std::vector<double> times;
+  for (int64_t i = 0; i < z_B.size(0); ++i)
+    times.push_back(logit_normal_time(z_B[i].item<double>()));
+  const at::Tensor t_B = at::tensor(times, at::kDouble);
   fixture.expect_close(t_B, "out.t");
   const Noised noised = process->corrupt(fixture.in("data"), t_B, fixture.in("noise"));
   const at::Tensor output = network(noised.x_BCHW, noised.model_time_B, label_B);
@@ -61,8 +61,7 @@ TEST(FlowProcess, ReversedConventionIsThatOfTheReference) {
   fixture.expect_all_checked();
 }
 
-TEST(FlowProcess, ReversedIsTheSameLossAtTheMirroredTime) {
-  const Fixture fixture("diffusion/flow_loss_linear");
+REFERENCE_TEST(FlowProcessCases, ReversedIsTheSameLossAtTheMirroredTime, "diffusion/flow_loss") {
   const at::Tensor data = fixture.in("x1"), noise = fixture.in("x0"), t_B = fixture.in("t");
   const at::Tensor output = fixture.in("model_output");
   const auto forward = make_process<FlowSettings>("flow", [](FlowSettings&) {});

@@ -7,21 +7,22 @@
 #include <cmath>
 #include <functional>
 
+#include "tests/diffusion/flow_case.h"
 #include "tests/support/errors.h"
-#include "tests/support/fixture.h"
 
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::message_of;
 
-class FlowPaths : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(FlowPaths, CoefficientsAndConversionsAreThoseOfTheReference) {
-  const Fixture fixture(std::string("diffusion/flow_path_") + GetParam());
-  const FlowPath path = parse_flow_path(GetParam());
+REFERENCE_TEST(FlowPathCases, CoefficientsAndConversionsAreThoseOfTheReference,
+               "diffusion/flow_path") {
+  const FlowPath path = parse_flow_path(testing::path_of(fixture));
+  if (path == FlowPath::vp) {
+    fixture.expect_constant("vp_sigma_min", 0.1);
+    fixture.expect_constant("vp_sigma_max", 20.0);
+  }
   const at::Tensor t = fixture.in("t"), x = fixture.in("x"), velocity = fixture.in("velocity");
   const auto at_times = [&](const std::function<double(double)>& f) {
     std::vector<double> values;
@@ -40,15 +41,12 @@ TEST_P(FlowPaths, CoefficientsAndConversionsAreThoseOfTheReference) {
   fixture.expect_close(ratio.mul(x).neg(), "out.drift_mean");
 
   const double norm = fixture.config().at("diffusion_norm").as_double();
-  const std::pair<const char*, const char*> forms[] = {
-      {"constant", "constant"},     {"SBDM", "sbdm"},
-      {"sigma", "sigma"},           {"linear", "linear"},
-      {"decreasing", "decreasing"}, {"inccreasing-decreasing", "increasing-decreasing"}};
-  for (const auto& [theirs, ours] : forms)
-    fixture.expect_close(at_times([&, form = std::string(ours)](double time) {
-                           return diffusion_coefficient(path, form, norm, time);
+  for (const std::string& form : fixture.names_with_prefix("out.diffusion."))
+    fixture.expect_close(at_times([&](double time) {
+                           return diffusion_coefficient(path, testing::diffusion_form(form), norm,
+                                                        time);
                          }),
-                         std::string("out.diffusion.") + theirs);
+                         "out.diffusion." + form);
 
   const Flow flow(path, FlowPrediction::velocity);
   const at::Tensor noise = fixture.in("x0"), data = fixture.in("x1");
@@ -60,49 +58,49 @@ TEST_P(FlowPaths, CoefficientsAndConversionsAreThoseOfTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, FlowPaths, ::testing::Values("linear", "gvp", "vp"));
-
-class FlowLosses : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(FlowLosses, AndTheirGradientsAreThoseOfTheReference) {
-  const Fixture fixture(std::string("diffusion/flow_loss_") + GetParam());
-  for (const std::string prediction : {"velocity", "noise", "score"}) {
-    for (const std::string weight : {"none", "velocity", "likelihood"}) {
-      if (prediction == "velocity" && weight != "none") continue;  // a velocity has no weights
-      const Flow flow(parse_flow_path(GetParam()), parse_flow_prediction(prediction));
-      const at::Tensor output = fixture.in("model_output").clone().requires_grad_(true);
-      const at::Tensor loss_B = flow.loss(output, fixture.in("x1"), fixture.in("x0"),
-                                          fixture.in("t"), parse_flow_weight(weight));
-      const std::string name = prediction + "_" + weight;
-      fixture.expect_close(loss_B, "out." + name + ".loss");
-      fixture.expect_close(loss_B.mean(), "out." + name + ".loss_mean");
-      loss_B.mean().backward();
-      fixture.expect_close(output.grad(), "grad." + name + ".model_output");
-    }
+REFERENCE_TEST(FlowLossCases, AndTheirGradientsAreThoseOfTheReference, "diffusion/flow_loss") {
+  for (const std::string& loss : fixture.names_with_prefix("out.")) {
+    if (!loss.ends_with(".loss")) continue;
+    const std::string name = loss.substr(0, loss.rfind('.'));  // <prediction>_<weight>
+    const size_t bar = name.find('_');
+    const Flow flow(parse_flow_path(testing::path_of(fixture)),
+                    parse_flow_prediction(name.substr(0, bar)));
+    const at::Tensor output = fixture.in("model_output").clone().requires_grad_(true);
+    const at::Tensor loss_B = flow.loss(output, fixture.in("x1"), fixture.in("x0"), fixture.in("t"),
+                                        parse_flow_weight(name.substr(bar + 1)));
+    fixture.expect_close(loss_B, "out." + loss);
+    fixture.expect_close(loss_B.mean(), "out." + name + ".loss_mean");
+    loss_B.mean().backward();
+    fixture.expect_close(output.grad(), "grad." + name + ".model_output");
   }
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, FlowLosses, ::testing::Values("linear", "gvp"));
-
-TEST(FlowIntervals, AreThoseOfTheReference) {
-  const Fixture fixture("diffusion/flow_intervals");
+REFERENCE_TEST(FlowIntervalCases, AreThoseOfTheReference, "diffusion/flow_intervals") {
   const double last_step = fixture.config().at("last_step_size").as_double();
+  const Json::Array& columns = fixture.config().at("columns").as_array();
   std::vector<double> rows;
   for (const Json& row : fixture.config().at("rows").as_array()) {
     const std::string& name = row.as_string();
     const size_t slash = name.find('/');
     const FlowPath path = parse_flow_path(name.substr(0, slash));
     const FlowPrediction prediction = parse_flow_prediction(name.substr(slash + 1));
-    // Columns: training, ode, sde with w = sigma and with w = drift variance, which do not differ.
-    const TimeInterval sde = sde_interval(path, prediction, last_step);
-    for (const TimeInterval& i :
-         {training_interval(path, prediction), ode_interval(path, prediction), sde, sde}) {
-      rows.push_back(i.first);
-      rows.push_back(i.last);
+    // Columns: "train t0", "ode t1" and such; those of sde with w = sigma and with w = drift
+    // variance do not differ.
+    for (const Json& column : columns) {
+      const std::string& text = column.as_string();
+      const TimeInterval interval = text.starts_with("train") ? training_interval(path, prediction)
+                                    : text.starts_with("ode")
+                                        ? ode_interval(path, prediction)
+                                        : sde_interval(path, prediction, last_step);
+      EXPECT_TRUE(text.starts_with("train") || text.starts_with("ode") || text.starts_with("sde"))
+          << text;
+      rows.push_back(text.ends_with("t0") ? interval.first : interval.last);
     }
   }
-  fixture.expect_close(at::tensor(rows, at::kDouble).view({-1, 8}), "out.intervals");
+  fixture.expect_close(
+      at::tensor(rows, at::kDouble).view({-1, static_cast<int64_t>(columns.size())}),
+      "out.intervals");
   fixture.expect_all_checked();
 }
 

@@ -24,8 +24,8 @@ GaussianDiffusion process_of(const Fixture& fixture, DdpmPrediction prediction,
   return respacing != nullptr ? full.respaced(respacing->as_string()) : full;
 }
 
-TEST(GaussianDiffusion, ForwardProcessAndPosteriorAreThoseOfTheReference) {
-  const Fixture fixture("diffusion/q_sample");
+REFERENCE_TEST(GaussianDiffusionCases, ForwardProcessAndPosteriorAreThoseOfTheReference,
+               "diffusion/q_sample") {
   const GaussianDiffusion d = process_of(fixture, DdpmPrediction::eps, DdpmVariance::learned_range);
   const at::Tensor x0 = fixture.in("x0"), t = fixture.in("t");
   const at::Tensor x = d.q_sample(x0, t, fixture.in("noise"));
@@ -41,8 +41,8 @@ TEST(GaussianDiffusion, ForwardProcessAndPosteriorAreThoseOfTheReference) {
   fixture.expect_all_checked();
 }
 
-TEST(GaussianDiffusion, NoiseAndCleanImageConvertIntoEachOther) {
-  const Fixture fixture("diffusion/eps_x0_conversion");
+REFERENCE_TEST(GaussianDiffusionCases, NoiseAndCleanImageConvertIntoEachOther,
+               "diffusion/eps_x0_conversion") {
   const GaussianDiffusion d = process_of(fixture, DdpmPrediction::eps, DdpmVariance::learned_range);
   const at::Tensor x = fixture.in("x_t"), t = fixture.in("t");
   fixture.expect_close(d.x0_from_eps(x, t, fixture.in("noise")), "out.x0_from_eps");
@@ -50,8 +50,8 @@ TEST(GaussianDiffusion, NoiseAndCleanImageConvertIntoEachOther) {
   fixture.expect_all_checked();
 }
 
-TEST(GaussianDiffusion, PredictionsAreThoseOfTheReference) {
-  const Fixture fixture("diffusion/p_mean_variance");
+REFERENCE_TEST(GaussianDiffusionCases, PredictionsAreThoseOfTheReference,
+               "diffusion/p_mean_variance") {
   const struct {
     const char* name;
     DdpmPrediction prediction;
@@ -63,11 +63,13 @@ TEST(GaussianDiffusion, PredictionsAreThoseOfTheReference) {
   const at::Tensor x = fixture.in("x_t"), t = fixture.in("t");
   for (const auto& [name, prediction, variance] : variants) {
     const GaussianDiffusion d = process_of(fixture, prediction, variance);
-    const at::Tensor output = d.learns_variance() ? fixture.in("model_output")
-                                                  : fixture.in("model_output").narrow(1, 0, 4);
+    const at::Tensor output = d.learns_variance()
+                                  ? fixture.in("model_output")
+                                  : fixture.in("model_output").narrow(1, 0, x.size(1));
     for (const bool clip : {true, false}) {
-      const Prediction p = d.p_mean_variance(output, x, t, clip);
       const std::string prefix = std::string("out.") + name + (clip ? ".clip." : ".noclip.");
+      if (!fixture.has(prefix + "mean")) continue;
+      const Prediction p = d.p_mean_variance(output, x, t, clip);
       const auto stored = [&](const at::Tensor& v) {
         return d.learns_variance() ? v : v.flatten();
       };
@@ -80,73 +82,64 @@ TEST(GaussianDiffusion, PredictionsAreThoseOfTheReference) {
   fixture.expect_all_checked();
 }
 
-struct LossVariant {
-  const char* name;
-  DdpmPrediction prediction;
-  DdpmVariance variance;
-  DdpmLoss loss;
-};
-
-void check_losses(const Fixture& fixture, const std::vector<LossVariant>& variants) {
+// Every variant of the config, in the arguments of the published create_diffusion: a learned
+// variance unless `learn_sigma` is false, then the large one unless `sigma_small`.
+void check_losses(const Fixture& fixture) {
   const at::Tensor x0 = fixture.in("x0"), noise = fixture.in("noise"), t = fixture.in("t");
-  for (const auto& [name, prediction, variance, loss] : variants) {
-    const GaussianDiffusion d = process_of(fixture, prediction, variance);
-    const bool eps = prediction == DdpmPrediction::eps;
+  for (const auto& [name, variant] : fixture.config().at("variants").as_object()) {
+    for (const auto& [key, value] : variant.as_object()) {
+      const std::set<std::string> known = {"learn_sigma", "sigma_small", "predict_xstart", "use_kl",
+                                           "rescale_learned_sigmas"};
+      EXPECT_TRUE(known.contains(key)) << name << " has " << key;
+    }
+    const auto is = [&](const char* key, bool otherwise) {
+      const Json* said = variant.find(key);
+      return said != nullptr ? said->as_bool() : otherwise;
+    };
+    const bool eps = !is("predict_xstart", false);
+    const DdpmVariance variance = is("learn_sigma", true)    ? DdpmVariance::learned_range
+                                  : is("sigma_small", false) ? DdpmVariance::fixed_small
+                                                             : DdpmVariance::fixed_large;
+    const DdpmLoss loss = is("use_kl", false)                   ? DdpmLoss::rescaled_kl
+                          : is("rescale_learned_sigmas", false) ? DdpmLoss::rescaled_mse
+                                                                : DdpmLoss::mse;
+    const GaussianDiffusion d =
+        process_of(fixture, eps ? DdpmPrediction::eps : DdpmPrediction::x0, variance);
     at::Tensor output = fixture.in(eps ? "model_output" : "model_output_xstart");
-    if (!d.learns_variance()) output = output.narrow(1, 0, 4);
+    if (!d.learns_variance()) output = output.narrow(1, 0, x0.size(1));
     output = output.clone().requires_grad_(true);
     const DdpmLosses got =
         d.losses(loss, output, x0, d.q_sample(x0, t, noise), t, eps ? noise : x0);
-    const std::string prefix = std::string("out.") + name + ".";
+    const std::string prefix = "out." + name + ".";
     fixture.expect_close(got.loss_B, prefix + "loss");
     fixture.expect_close(got.loss_B.mean(), prefix + "loss_mean");
     const std::pair<const char*, at::Tensor> parts[] = {{"mse", got.mse_B}, {"vb", got.vb_B}};
     for (const auto& [part, value] : parts)
       if (fixture.has(prefix + part)) fixture.expect_close(value, prefix + part);
     got.loss_B.mean().backward();
-    fixture.expect_close(output.grad(), std::string("grad.") + name + ".model_output");
+    fixture.expect_close(output.grad(), "grad." + name + ".model_output");
   }
   fixture.expect_all_checked();
 }
 
-class MseLosses : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(MseLosses, AndTheirGradientsAreThoseOfTheReference) {
-  check_losses(
-      Fixture(GetParam()),
-      {{"learned_mse", DdpmPrediction::eps, DdpmVariance::learned_range, DdpmLoss::mse},
-       {"learned_rescaled_mse", DdpmPrediction::eps, DdpmVariance::learned_range,
-        DdpmLoss::rescaled_mse},
-       {"fixed_mse", DdpmPrediction::eps, DdpmVariance::fixed_large, DdpmLoss::mse},
-       {"xstart_learned_mse", DdpmPrediction::x0, DdpmVariance::learned_range, DdpmLoss::mse}});
+REFERENCE_TEST(GaussianDiffusionCases, MseLossesAndTheirGradientsAreThoseOfTheReference,
+               "diffusion/training_losses_mse") {
+  check_losses(fixture);
 }
 
-INSTANTIATE_TEST_SUITE_P(Processes, MseLosses,
-                         ::testing::Values("diffusion/training_losses_mse_full",
-                                           "diffusion/training_losses_mse_respaced"));
-
-class KlLosses : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(KlLosses, AndTheirGradientsAreThoseOfTheReference) {
-  check_losses(Fixture(GetParam()), {{"learned_rescaled_kl", DdpmPrediction::eps,
-                                      DdpmVariance::learned_range, DdpmLoss::rescaled_kl},
-                                     {"fixed_small_kl", DdpmPrediction::eps,
-                                      DdpmVariance::fixed_small, DdpmLoss::rescaled_kl}});
+REFERENCE_TEST(GaussianDiffusionCases, KlLossesAndTheirGradientsAreThoseOfTheReference,
+               "diffusion/training_losses_kl") {
+  check_losses(fixture);
 }
 
-INSTANTIATE_TEST_SUITE_P(Processes, KlLosses,
-                         ::testing::Values("diffusion/training_losses_kl_full",
-                                           "diffusion/training_losses_kl_respaced"));
-
-TEST(GaussianDiffusion, TheKlLossIsTheRescaledOneOverTheSteps) {
-  const Fixture fixture("diffusion/training_losses_kl_respaced");
+REFERENCE_TEST(GaussianDiffusionCases, TheKlLossIsTheRescaledOneOverTheSteps,
+               "diffusion/training_losses_kl") {
   const GaussianDiffusion d = process_of(fixture, DdpmPrediction::eps, DdpmVariance::learned_range);
   const at::Tensor x0 = fixture.in("x0"), noise = fixture.in("noise"), t = fixture.in("t");
   const at::Tensor loss_B =
       d.losses(DdpmLoss::kl, fixture.in("model_output"), x0, d.q_sample(x0, t, noise), t, noise)
           .loss_B;
-  ASSERT_EQ(d.schedule().steps(), 10);
-  fixture.expect_close(loss_B.mul(10), "out.learned_rescaled_kl.loss");
+  fixture.expect_close(loss_B.mul(d.schedule().steps()), "out.learned_rescaled_kl.loss");
 }
 
 TEST(GaussianDiffusion, RefusesAnOutputOfOtherChannelsAndTimesOutOfRange) {

@@ -8,16 +8,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/diffusion/samplers/ddpm.h"
 #include "gallop/models/dit/dit.h"
 #include "gallop/models/weights.h"
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/ddpm_case.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::make_process;
 using testing::message_of;
@@ -102,8 +102,9 @@ TEST_F(GuidedNetwork, RefusesWhatDoesNotFit) {
 
 // A tiny DiT end to end. The reference keeps [cond; null] as one batch whose halves share the
 // network's input (that of the first) and draw noise of their own; the second half is thrown away.
-TEST(GuidedSampling, OfATinyDitIsThatOfTheReference) {
-  const Fixture fixture("diffusion/dit_guided_sampling");
+REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
+               "diffusion/dit_guided_sampling") {
+  fixture.expect_constant("frequency_embedding_size", 256);
   const Json& config = fixture.config();
   config::Component component("model", "dit");
   auto& settings = component.as<models::DitSettings>();
@@ -111,19 +112,24 @@ TEST(GuidedSampling, OfATinyDitIsThatOfTheReference) {
   settings.width = config.at("hidden_size").as_int();
   settings.depth = config.at("depth").as_int();
   settings.heads = config.at("num_heads").as_int();
+  settings.label_dropout = config.at("class_dropout_prob").as_double();
   const int64_t side = config.at("input_size").as_int();
-  const auto model = models::make_model(component, {.channels = config.at("in_channels").as_int(),
-                                                    .height = side,
-                                                    .width = side,
-                                                    .classes = config.at("num_classes").as_int(),
-                                                    .predicts_sigma = true});
+  const auto model =
+      models::make_model(component, {.channels = config.at("in_channels").as_int(),
+                                     .height = side,
+                                     .width = side,
+                                     .classes = config.at("num_classes").as_int(),
+                                     .predicts_sigma = config.at("learn_sigma").as_bool()});
   model->materialize(0, {}, false);
-  models::load_weights(*model, fixture.with_prefix("weight."), "dit_guided_sampling");
+  models::load_weights(*model, fixture.with_prefix("weight."), fixture.name());
 
-  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings&) {});
-  const auto sampler = config::make<Sampler>(
-      config::Component("sampler", "ddpm"),
-      {.process = process, .steps = std::stoll(config.at("respacing").as_string())});
+  const auto process = testing::ddpm_process_of(fixture);
+  const testing::Respacing respacing(fixture);
+  const auto sampler = testing::make_sampler<DdpmSamplerSettings>(
+      "ddpm", process, respacing.steps, [&](DdpmSamplerSettings& s) {
+        s.spacing = respacing.spacing;
+        s.clip = config.at("clip_denoised").as_bool();
+      });
   const double scale = config.at("cfg_scale").as_double();
   const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
   const LabelledDenoiser network = [&](const at::Tensor& x, const at::Tensor& t_B,
@@ -131,14 +137,20 @@ TEST(GuidedSampling, OfATinyDitIsThatOfTheReference) {
     return model->forward(x, {.timestep_B = t_B, .label_B = y_B});
   };
 
+  const int64_t half_size = label_B.size(0) / 2;
+  const auto first_half = [&](const at::Tensor& x) { return x.narrow(0, 0, half_size); };
+  const auto second_half = [&](const at::Tensor& x) { return x.narrow(0, half_size, half_size); };
+
   std::vector<at::Tensor> times;
   const Denoiser both_halves = [&](const at::Tensor& x, const at::Tensor& t_B) {
     times.insert(times.begin(), t_B[0]);
-    const at::Tensor half = x.narrow(0, 0, 2);
+    const at::Tensor half = first_half(x);
     const at::Tensor output = network(at::cat({half, half}), t_B, label_B);
-    const at::Tensor cond = output.narrow(0, 0, 2), null = output.narrow(0, 2, 2);
-    const at::Tensor guided_half = combine_guided(cond, null, scale, 3);
-    return at::cat({guided_half, at::cat({guided_half.narrow(1, 0, 3), null.narrow(1, 3, 5)}, 1)});
+    const at::Tensor null = second_half(output);
+    const at::Tensor guided_half = combine_guided(first_half(output), null, scale, 3);
+    return at::cat(
+        {guided_half,
+         at::cat({guided_half.narrow(1, 0, 3), null.narrow(1, 3, null.size(1) - 3)}, 1)});
   };
   Trajectory trajectory;
   sampler->sample(
@@ -150,9 +162,9 @@ TEST(GuidedSampling, OfATinyDitIsThatOfTheReference) {
   GuidanceSettings guidance;
   guidance.scale = scale;
   guidance.channels = "first-3";
-  const at::Tensor samples = sampler->sample(
-      guided(network, process, guidance, label_B.narrow(0, 0, 2), label_B.narrow(0, 2, 2)),
-      noise[0].narrow(0, 0, 2), [&](int64_t k) { return noise[1 + k].narrow(0, 0, 2); });
+  const at::Tensor samples =
+      sampler->sample(guided(network, process, guidance, first_half(label_B), second_half(label_B)),
+                      first_half(noise[0]), [&](int64_t k) { return first_half(noise[1 + k]); });
   fixture.expect_close(samples, "out.samples");
   fixture.expect_all_checked();
 }

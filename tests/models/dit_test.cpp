@@ -33,8 +33,10 @@ std::unique_ptr<Model> model_of(const Json& config) {
        << "\nwidth = " << config.at("hidden_size").as_int()
        << "\nheads = " << config.at("num_heads").as_int()
        << "\npatch = " << config.at("patch_size").as_int()
-       << "\nlabel_dropout = " << config.at("class_dropout_prob").as_double()
+       << "\nlabel_dropout = " << config.at("class_dropout_prob").dump()
        << "\ndrop_sigma = " << (sit ? "true" : "false");
+  if (const Json* ratio = config.find("mlp_ratio"))
+    toml << "\nmlp = { kind = \"dense\", ratio = " << ratio->dump() << " }";
   const int64_t side = config.at("input_size").as_int();
   return testing::make<Model>(toml.str(), {.channels = config.at("in_channels").as_int(),
                                            .height = side,
@@ -43,10 +45,13 @@ std::unique_ptr<Model> model_of(const Json& config) {
                                            .predicts_sigma = config.at("learn_sigma").as_bool()});
 }
 
-class DitFixture : public ::testing::TestWithParam<const char*> {};
+void expect_constants(const Fixture& fixture) {
+  fixture.expect_constant("frequency_embedding_size", nn::TimestepEmbedder::code_width);
+  fixture.expect_constant("ln_eps", 1e-6);
+}
 
-TEST_P(DitFixture, OutputsAndGradientsMatchTheReference) {
-  const Fixture fixture(std::string("dit/") + GetParam());
+REFERENCE_TEST(DitCases, OutputsAndGradientsMatchTheReference, "dit/dit") {
+  expect_constants(fixture);
   const auto model = model_of(fixture.config());
   testing::load(*model, fixture.with_prefix("weight."));
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
@@ -75,28 +80,22 @@ TEST_P(DitFixture, OutputsAndGradientsMatchTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DitFixture,
-                         ::testing::Values("dit_p2_learn_sigma", "dit_p4_28x28", "sit_p2"),
-                         [](const auto& info) { return std::string(info.param); });
-
 // The files hold the table, and the model computes it.
-TEST(Dit, PositionTableIsComputed) {
-  const Fixture fixture("dit/dit_p2_learn_sigma");
+REFERENCE_TEST(DitCases, PositionTableIsComputed, "dit/dit") {
   const auto model = model_of(fixture.config());
   model->materialize(0);
   fixture.expect_close(**model->find_parameter("pos_embed"), "weight.pos_embed");
 }
 
-class GuidanceFixture : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
-
-TEST_P(GuidanceFixture, GuidedOutputMatchesTheReference) {
-  const auto& [name, objective] = GetParam();
-  const Fixture fixture(std::string("dit/") + name);
+REFERENCE_TEST(DitCases, GuidedOutputMatchesTheReference, "dit/dit_cfg") {
+  expect_constants(fixture);
+  const Json& config = fixture.config();
   const auto model = model_of(fixture.config());
   testing::load(*model, fixture.with_prefix("weight."));
   // [cond; null]; the first half of x serves both.
-  const at::Tensor x = fixture.in("x").narrow(0, 0, 2), t = fixture.in("t").narrow(0, 0, 2);
   const at::Tensor y = fixture.in("y");
+  const int64_t half = y.size(0) / 2;
+  const at::Tensor x = fixture.in("x").narrow(0, 0, half), t = fixture.in("t").narrow(0, 0, half);
   const auto denoiser = [&](const at::Tensor& x_BCHW, const at::Tensor& t_B,
                             const at::Tensor& label_B) {
     return model->forward(x_BCHW, {.timestep_B = t_B, .label_B = label_B}).detach();
@@ -104,42 +103,42 @@ TEST_P(GuidanceFixture, GuidedOutputMatchesTheReference) {
   const at::Tensor plain = denoiser(at::cat({x, x}), fixture.in("t"), y);
   fixture.expect_close(plain, "out.plain");
 
-  const std::shared_ptr<const diffusion::Process> process =
-      testing::make<diffusion::Process>(std::string("kind = \"") + objective + "\"", {});
+  const std::shared_ptr<const diffusion::Process> process = testing::make<diffusion::Process>(
+      std::string("kind = \"") + (config.at("kind").as_string() == "SiT" ? "flow" : "ddpm") + "\"",
+      {});
   for (const auto& [channels, count, out] :
-       {std::tuple{"first-3", 3, "out.cfg_first3_channels"}, {"all", 4, "out.cfg_all_channels"}}) {
+       {std::tuple{"first-3", int64_t{3}, "out.cfg_first3_channels"},
+        {"all", config.at("in_channels").as_int(), "out.cfg_all_channels"}}) {
+    if (!fixture.has(out)) continue;
     diffusion::GuidanceSettings settings;
-    settings.scale = fixture.config().at("cfg_scale").as_double();
+    settings.scale = config.at("cfg_scale").as_double();
     settings.channels = channels;
-    const at::Tensor guided =
-        diffusion::guided(denoiser, process, settings, y.narrow(0, 0, 2), y.narrow(0, 2, 2))(x, t);
+    const at::Tensor guided = diffusion::guided(denoiser, process, settings, y.narrow(0, 0, half),
+                                                y.narrow(0, half, half))(x, t);
     // The reference returns both branches: the guided channels twice, of the others each its own.
     const int64_t rest = plain.size(1) - count;
-    const at::Tensor null_branch =
-        at::cat({guided.narrow(1, 0, count), plain.narrow(0, 2, 2).narrow(1, count, rest)}, 1);
+    const at::Tensor null_branch = at::cat(
+        {guided.narrow(1, 0, count), plain.narrow(0, half, half).narrow(1, count, rest)}, 1);
     fixture.expect_close(at::cat({guided, null_branch}), out);
   }
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GuidanceFixture,
-                         ::testing::Values(std::pair{"dit_cfg", "ddpm"},
-                                           std::pair{"sit_cfg", "flow"}),
-                         [](const auto& info) { return std::string(info.param.first); });
-
-TEST(Patches, MatchTheReference) {
-  const Fixture fixture("dit/patchify");
-  const at::Tensor image = unpatchify(fixture.in("tokens"), 2, 8, 8);
+REFERENCE_TEST(PatchCases, MatchTheReference, "dit/patchify") {
+  const Json& config = fixture.config();
+  const int64_t patch = config.at("patch_size").as_int(), side = patch * config.at("grid").as_int(),
+                width = fixture.out("x_embed").size(-1);
+  const at::Tensor image = unpatchify(fixture.in("tokens"), patch, side, side);
   fixture.expect_close(image, "out.image");
-  EXPECT_TRUE(patchify(image, 2).equal(fixture.in("tokens")));
+  EXPECT_TRUE(patchify(image, patch).equal(fixture.in("tokens")));
 
   nn::Module root;
-  const PatchEmbedder embedder(root, "x_embedder", 2, 3, 12);
+  const PatchEmbedder embedder(root, "x_embedder", patch, config.at("in_channels").as_int(), width);
   testing::load(root, fixture.with_prefix("weight."));
   const at::Tensor tokens = embedder.forward(fixture.in("x"));
   fixture.expect_close(tokens, "out.x_embed");
   // The convolution is a matrix on patches with the channel slowest.
-  const at::Tensor weight = fixture.weight("x_embedder.proj.weight").view({12, -1});
+  const at::Tensor weight = fixture.weight("x_embedder.proj.weight").view({width, -1});
   fixture.expect_close(tokens.sub(fixture.weight("x_embedder.proj.bias")),
                        fixture.out("x_patches").matmul(weight.t()), "out.x_patches");
   fixture.expect_all_checked();
@@ -149,20 +148,27 @@ TEST(Patches, RefuseSizesThatDoNotDivide) {
   EXPECT_THROW(patchify(at::zeros({1, 3, 8, 6}), 4), Error);
 }
 
-TEST(Dit, ParameterCountsMatchTheReferenceWithoutMemory) {
-  const Fixture fixture("dit/param_counts");
+REFERENCE_TEST(DitCases, ParameterCountsMatchTheReferenceWithoutMemory, "dit/param_counts") {
+  const Json::Array& columns = fixture.config().at("columns").as_array();
+  const auto place_of = [&](const char* name) {
+    for (size_t c = 0; c < columns.size(); ++c)
+      if (columns[c].as_string() == name) return static_cast<int64_t>(c);
+    fail("the case has no column ", name);
+  };
   const at::Tensor rows = fixture.in("rows");
   at::Tensor total = fixture.out("total").clone(), trainable = total.clone();
   for (int64_t i = 0; i < rows.size(0); ++i) {
-    const auto column = [&](int64_t c) { return rows[i][c].item<int64_t>(); };
+    const auto column = [&](const char* name) { return rows[i][place_of(name)].item<int64_t>(); };
     std::ostringstream toml;
-    toml << "kind = \"dit\"\ndepth = " << column(0) << "\nwidth = " << column(1)
-         << "\nheads = " << column(2) << "\npatch = " << column(3) << "\nlabel_dropout = 0.1";
-    const auto model = testing::make<Model>(toml.str(), {.channels = column(5),
-                                                         .height = column(4),
-                                                         .width = column(4),
-                                                         .classes = column(7),
-                                                         .predicts_sigma = column(6) != 0});
+    toml << "kind = \"dit\"\ndepth = " << column("depth") << "\nwidth = " << column("hidden")
+         << "\nheads = " << column("heads") << "\npatch = " << column("patch")
+         << "\nlabel_dropout = " << fixture.config().at("class_dropout_prob").dump();
+    const auto model =
+        testing::make<Model>(toml.str(), {.channels = column("in_channels"),
+                                          .height = column("input"),
+                                          .width = column("input"),
+                                          .classes = column("num_classes"),
+                                          .predicts_sigma = column("learn_sigma") != 0});
     for (const nn::Parameter* parameter : model->parameters()) {
       ASSERT_FALSE((**parameter).defined()) << parameter->name() << " was allocated";
     }

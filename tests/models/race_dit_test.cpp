@@ -17,7 +17,6 @@
 namespace gallop::models {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::tensor_of;
 
@@ -27,13 +26,12 @@ std::unique_ptr<Model> model_of(const Json& config) {
        << "\nwidth = " << config.at("D").as_int() << "\nheads = " << config.at("heads").as_int()
        << "\npatch = " << config.at("patch").as_int()
        << "\n[part.mlp]\nkind = \"moe\"\nexperts = " << config.at("E").as_int()
-       << "\nactive = " << config.at("k").as_double()
-       << "\nhidden = " << config.at("hidden").as_int()
+       << "\nactive = " << config.at("k").dump() << "\nhidden = " << config.at("hidden").as_int()
        << "\nselection = { kind = \"race\", warmup = false, momentum = "
-       << config.at("threshold_momentum").as_double() << " }"
-       << "\nlosses.router_similarity.weight = " << config.at("lambda_rsl").as_double()
-       << "\nlosses.per_layer = { weight = " << config.at("lambda_plr").as_double()
-       << ", reduction = \"" << config.at("plr_reduction").as_string() << "\" }";
+       << config.at("threshold_momentum").dump() << " }"
+       << "\nlosses.router_similarity.weight = " << config.at("lambda_rsl").dump()
+       << "\nlosses.per_layer = { weight = " << config.at("lambda_plr").dump() << ", reduction = \""
+       << config.at("plr_reduction").as_string() << "\" }";
   const int64_t side = config.at("image").as_int();
   return testing::make<Model>(toml.str(), {.channels = config.at("channels").as_int(),
                                            .height = side,
@@ -42,10 +40,10 @@ std::unique_ptr<Model> model_of(const Json& config) {
                                            .predicts_sigma = config.at("learn_sigma").as_bool()});
 }
 
-class RaceDitFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(RaceDitFixture, TrainingAndInferenceMatchTheReference) {
-  const Fixture fixture(std::string("moe/") + GetParam());
+REFERENCE_TEST(RaceDitCases, TrainingAndInferenceMatchTheReference, "moe/racedit") {
+  fixture.expect_constant("gate", "identity");
+  fixture.expect_constant("router_activation", "gelu_tanh");
+  fixture.expect_constant("expert_activation", "gelu_tanh");
   const auto model = model_of(fixture.config());
   testing::load(*model, fixture.with_prefix("weight."));
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
@@ -87,7 +85,7 @@ TEST_P(RaceDitFixture, TrainingAndInferenceMatchTheReference) {
   }
 
   const std::map<std::string, at::Tensor> tapped(taps.tensors.begin(), taps.tensors.end());
-  ASSERT_EQ(routing.size(), 2u);
+  ASSERT_EQ(static_cast<int64_t>(routing.size()), fixture.config().at("depth").as_int());
   for (size_t i = 0; i < routing.size(); ++i) {
     const std::string index = std::to_string(i), out = "out.blocks." + index + ".";
     EXPECT_EQ(routing[i].layer, "blocks." + index + ".moe");
@@ -114,32 +112,36 @@ TEST_P(RaceDitFixture, TrainingAndInferenceMatchTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RaceDitFixture, ::testing::Values("racedit_eps", "racedit_velocity"),
-                         [](const auto& info) { return std::string(info.param); });
-
-// Points 4 and 7 of the verification list of Expert Race, on the weights of a reference case, none
-// of which is zero.
+// Points 4 and 7 of the verification list of Expert Race, on weights none of which is zero.
 class RandomRaceDit : public ::testing::Test {
  protected:
   RandomRaceDit() {
-    testing::load(*model, fixture.with_prefix("weight."));
-    const auto& thresholds = fixture.config().at("infer_thresholds").as_array();
-    for (size_t i = 0; i < thresholds.size(); ++i) {
-      (**model->find_parameter("blocks." + std::to_string(i) + ".moe.router.threshold"))
-          .fill_(thresholds[i].as_double());
+    model->materialize(/*seed=*/0);
+    for (nn::Parameter* parameter : model->parameters()) {
+      if (!parameter->trainable()) continue;
+      parameter->set_value(
+          random_normal(parameter->shape(), parameter->name()).mul(0.3).set_requires_grad(true));
+    }
+    for (const int block : {0, 1}) {
+      (**model->find_parameter("blocks." + std::to_string(block) + ".moe.router.threshold"))
+          .fill_(-0.25);
     }
   }
-  // The outputs for samples 0..count-1 of the case.
+  // The outputs for samples 0..count-1.
   at::Tensor run(int64_t count, bool training) const {
     return model
-        ->forward(fixture.in("x").narrow(0, 0, count),
-                  {.training = training,
-                   .timestep_B = fixture.in("t").narrow(0, 0, count),
-                   .label_B = fixture.in("y").narrow(0, 0, count)})
+        ->forward(x.narrow(0, 0, count), {.training = training,
+                                          .timestep_B = t.narrow(0, 0, count),
+                                          .label_B = y.narrow(0, 0, count)})
         .detach();
   }
-  const Fixture fixture{"moe/racedit_eps"};
-  const std::unique_ptr<Model> model = model_of(fixture.config());
+  const at::Tensor x = random_normal({3, 4, 8, 8}, "x"), t = tensor_of({10, 300, 600}),
+                   y = tensor_of({1, 5, 3}).to(at::kLong);
+  const std::unique_ptr<Model> model = testing::make<Model>(
+      "kind = \"dit\"\ndepth = 2\nwidth = 32\nheads = 4\npatch = 2\nmlp = { kind = \"moe\", "
+      "experts = "
+      "4, active = 2, hidden = 64, selection = \"race\" }",
+      {.channels = 4, .height = 8, .width = 8, .classes = 5, .predicts_sigma = false});
 };
 
 TEST_F(RandomRaceDit, InferenceOfASampleDoesNotSeeTheOthers) {
@@ -157,10 +159,7 @@ TEST_F(RandomRaceDit, AStarvedTokenKeepsItsResidual) {
   const auto forward = [&] {
     routing.clear();
     taps.tensors.clear();
-    model->forward(fixture.in("x"), {.timestep_B = fixture.in("t"),
-                                     .label_B = fixture.in("y"),
-                                     .routing = &routing,
-                                     .taps = &taps});
+    model->forward(x, {.timestep_B = t, .label_B = y, .routing = &routing, .taps = &taps});
   };
   forward();
   // A threshold that half of the tokens do not reach with any expert.

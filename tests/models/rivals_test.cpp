@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "gallop/base/error.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
 #include "gallop/models/official_names.h"
@@ -88,15 +89,13 @@ class Layer {
   std::unique_ptr<nn::FeedForward> layer_;
 };
 
-class EcDitFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(EcDitFixture, LayerMatchesTheReference) {
-  const Fixture fixture(std::string("moe/") + GetParam());
+REFERENCE_TEST(EcDitCases, LayerMatchesTheReference, "moe/ec_dit") {
+  fixture.expect_constant("activation", "gelu_tanh");
   const Json& config = fixture.config();
   Layer layer(fixture, "mlp.",
-              std::string(kSoftmaxMoe) +
-                  "active = " + std::to_string(config.at("capacity").as_int()) + "\nhidden = " +
-                  std::to_string(config.at("hidden").as_int()) + "\nselection = \"expert\"");
+              std::string(kSoftmaxMoe) + "active = " + config.at("capacity").dump() +
+                  "\nhidden = " + std::to_string(config.at("hidden").as_int()) +
+                  "\nselection = \"expert\"");
   layer.check_training("");
   fixture.expect_close(layer.record.mask_BLE, "out.mask");
   fixture.expect_close(sparse::weights_of(layer.record), "out.weight");
@@ -104,15 +103,13 @@ TEST_P(EcDitFixture, LayerMatchesTheReference) {
   EXPECT_TRUE(
       layer.record.mask_BLE.sum(1).eq(config.at("K_per_expert").as_int()).all().item<bool>());
   // The same rule at inference, for a sample alone too.
-  const at::Tensor one = fixture.in("x").narrow(0, 1, 1);
+  const int64_t last = fixture.in("x").size(0) - 1;
+  const at::Tensor one = fixture.in("x").narrow(0, last, 1);
   const at::Tensor alone = layer.forward(one, /*training=*/false);
-  testing::expect_close(alone, fixture.out("y").narrow(0, 1, 1), fixture.rtol(), fixture.atol(),
+  testing::expect_close(alone, fixture.out("y").narrow(0, last, 1), fixture.rtol(), fixture.atol(),
                         "a sample alone");
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(All, EcDitFixture, ::testing::Values("ec_dit", "ec_dit_floor"),
-                         [](const auto& info) { return std::string(info.param); });
 
 std::string dit_moe_experts(const Json& config) {
   std::ostringstream toml;
@@ -120,14 +117,11 @@ std::string dit_moe_experts(const Json& config) {
        << "\nselection = \"token\"\nexpert = { kind = \"shared\", routed = \"glu\", shared = "
           "\"glu\", hidden = "
        << config.at("shared_hidden").as_int()
-       << " }\nlosses = { balance = { weight = " << config.at("aux_alpha").as_double() << " } }\n";
+       << " }\nlosses = { balance = { weight = " << config.at("aux_alpha").dump() << " } }\n";
   return toml.str();
 }
 
-class DitMoeFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(DitMoeFixture, LayerMatchesTheReference) {
-  const Fixture fixture(std::string("moe/") + GetParam());
+REFERENCE_TEST(DitMoeCases, LayerMatchesTheReference, "moe/dit_moe") {
   Layer layer(fixture, "moe.",
               std::string(kSoftmaxMoe) +
                   "active = " + std::to_string(fixture.config().at("k").as_int()) + "\n" +
@@ -138,9 +132,6 @@ TEST_P(DitMoeFixture, LayerMatchesTheReference) {
   fixture.expect_close(layer.record.assignment.loads(), "out.loads");
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(All, DitMoeFixture, ::testing::Values("dit_moe_top1", "dit_moe_top2"),
-                         [](const auto& info) { return std::string(info.param); });
 
 std::string dit_of(const Json& config) {
   std::ostringstream toml;
@@ -160,6 +151,15 @@ Model::Args input_of(const Json& config) {
           .predicts_sigma = config.at("learn_sigma").as_bool()};
 }
 
+// What a file stores of sparse layer `i` of `layers`: stacked over them, or of the only one.
+at::Tensor of_layer(const at::Tensor& stored, size_t i, size_t layers, int64_t dim) {
+  if (stored.dim() == dim && layers == 1) return stored;
+  require(stored.dim() == dim + 1 && stored.size(0) == static_cast<int64_t>(layers),
+          "the case stores a value of ", stored.dim(), " dimensions for ", layers,
+          " sparse layers");
+  return stored[static_cast<int64_t>(i)];
+}
+
 // Output, losses and every gradient of a training step on x_t, whose target is a velocity.
 void check_model(const Fixture& fixture, const Model& model, const at::Tensor& x,
                  const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& target,
@@ -173,8 +173,7 @@ void check_model(const Fixture& fixture, const Model& model, const at::Tensor& x
   for (size_t i = 0; i < routing.size(); ++i) {
     for (const auto& part : *routing[i].losses) {
       const at::Tensor value = part->value(routing[i], {}).mul(part->weight());
-      const at::Tensor want = fixture.tensor(loss_name);
-      fixture.expect_close(value, want.dim() == 0 ? want : want[static_cast<int64_t>(i)],
+      fixture.expect_close(value, of_layer(fixture.tensor(loss_name), i, routing.size(), 0),
                            loss_name);
       loss = loss.add(value);
     }
@@ -185,8 +184,7 @@ void check_model(const Fixture& fixture, const Model& model, const at::Tensor& x
   expect_gradients(fixture, model, "");
 }
 
-TEST(DitMoe, ModelMatchesTheReference) {
-  const Fixture fixture("moe/dit_moe_model");
+REFERENCE_TEST(DitMoeCases, ModelMatchesTheReference, "moe/dit_moe_model") {
   const Json& config = fixture.config();
   const auto model = testing::make<Model>(
       dit_of(config) + "[part.mlp]\n" + kSoftmaxMoe +
@@ -204,7 +202,7 @@ TEST(DitMoe, ModelMatchesTheReference) {
   fixture.expect_close(x_t, "out.x_t");
   std::vector<sparse::RoutingRecord> routing;
   check_model(fixture, *model, x, x_t, t, noise.sub(x), "out.aux_loss", routing);
-  EXPECT_EQ(routing.size(), 2u);
+  EXPECT_EQ(static_cast<int64_t>(routing.size()), config.at("depth").as_int());
   fixture.expect_all_checked();
 }
 
@@ -231,15 +229,14 @@ TEST(DitMoe, CountsAreThoseOfThePaper) {
 constexpr const char* diffmoe =
     "kind = \"moe\"\nrouter = \"linear\"\ngate = \"softmax\"\nselection.kind = \"diffmoe\"\n";
 
-class DiffMoeFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(DiffMoeFixture, LayerMatchesTheReference) {
-  const Fixture fixture(std::string("moe/") + GetParam());
+REFERENCE_TEST(DiffMoeCases, LayerMatchesTheReference, "moe/diffmoe_block") {
+  fixture.expect_constant("activation", "gelu_tanh");
+  fixture.expect_constant("predictor_activation", "silu");
   const Json& config = fixture.config();
   std::ostringstream toml;
-  toml << diffmoe << "active = " << config.at("capacity").as_int()
+  toml << diffmoe << "active = " << config.at("capacity").dump()
        << "\nhidden = " << config.at("hidden").as_int()
-       << "\nselection.momentum = " << config.at("ema_decay").as_double()
+       << "\nselection.momentum = " << config.at("ema_decay").dump()
        << "\nlosses = { capacity = { weight = 1 } }\n";
   if (config.at("n_shared_experts").as_int() > 0) {
     toml << "expert = { kind = \"shared\", count = " << config.at("n_shared_experts").as_int()
@@ -264,25 +261,23 @@ TEST_P(DiffMoeFixture, LayerMatchesTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DiffMoeFixture,
-                         ::testing::Values("diffmoe_block", "diffmoe_block_capacity2",
-                                           "diffmoe_block_floor"),
-                         [](const auto& info) { return std::string(info.param); });
-
 std::string diffmoe_of(const Json& config) {
   const Json& moe = config.at("MoE");
-  const int64_t hidden = config.at("mlp_ratio").as_int() * config.at("hidden_size").as_int();
+  const auto hidden = static_cast<int64_t>(config.at("mlp_ratio").as_double() *
+                                           static_cast<double>(config.at("hidden_size").as_int()));
   std::ostringstream toml;
-  toml << dit_of(config) << "mlp_every = 2\n[part.mlp]\n"
+  toml << dit_of(config) << "mlp_every = " << (moe.at("interleave").as_bool() ? 2 : 1)
+       << "\n[part.mlp]\n"
        << diffmoe << "experts = " << moe.at("num_experts").as_int()
-       << "\nactive = " << moe.at("capacity").as_int() << "\nhidden = " << hidden
-       << "\nlosses = { capacity = { weight = " << config.at("capacity_loss_weight").as_int()
+       << "\nactive = " << moe.at("capacity").dump() << "\nhidden = " << hidden
+       << "\nlosses = { capacity = { weight = " << config.at("capacity_loss_weight").dump()
        << " } }\n[part.other_mlp]\nkind = \"dense\"\nhidden = " << hidden << "\n";
   return toml.str();
 }
 
-TEST(DiffMoe, ModelMatchesTheReference) {
-  const Fixture fixture("moe/diffmoe_model");
+REFERENCE_TEST(DiffMoeCases, ModelMatchesTheReference, "moe/diffmoe_model") {
+  ASSERT_EQ(fixture.config().at("MoE").at("n_shared_experts").as_int(), 0)
+      << "how wide shared experts of a model are, its config does not say";
   const auto model = testing::make<Model>(diffmoe_of(fixture.config()), input_of(fixture.config()));
   testing::load(*model, weights_of(fixture, ""));
 
@@ -292,13 +287,16 @@ TEST(DiffMoe, ModelMatchesTheReference) {
   const at::Tensor x_t = x.mul(t_B111).add(noise.mul(1 - t_B111));
   std::vector<sparse::RoutingRecord> routing;
   check_model(fixture, *model, x, x_t, t, x.sub(noise), "out.capacity_loss", routing);
-  ASSERT_EQ(routing.size(), 1u);
-  EXPECT_EQ(routing[0].layer, "blocks.1.moe");
-  fixture.expect_close(routing[0].mask_BLE, "out.mask");
-  fixture.expect_close(routing[0].extra("capacity"), "out.capacity_logits");
-  for (const sparse::PendingUpdate& update : routing[0].pending) update.commit(0);
-  fixture.expect_close(**model->find_parameter("blocks.1.moe.router.threshold"),
-                       "out.expert_threshold");
+  const auto expect = [&](const at::Tensor& got, const std::string& name, size_t i) {
+    fixture.expect_close(got, of_layer(fixture.tensor(name), i, routing.size(), got.dim()), name);
+  };
+  for (size_t i = 0; i < routing.size(); ++i) {
+    expect(routing[i].mask_BLE, "out.mask", i);
+    expect(routing[i].extra("capacity"), "out.capacity_logits", i);
+    for (const sparse::PendingUpdate& update : routing[i].pending) update.commit(0);
+    expect(**model->find_parameter(routing[i].layer + ".router.threshold"), "out.expert_threshold",
+           i);
+  }
   fixture.expect_all_checked();
 }
 
@@ -317,9 +315,13 @@ TEST(DiffMoe, RefusesWhatItCannotBe) {
 }
 
 // A batch without a sample; tokens of a batch compete, and what they predict says how many win.
-TEST(DiffMoe, EmptyBatchesAndUnusedExperts) {
-  const Fixture fixture("moe/diffmoe_block");
-  Layer layer(fixture, "mlp.", std::string(diffmoe) + "active = 1\nhidden = 32\n");
+REFERENCE_TEST(DiffMoeCases, EmptyBatchesAndUnusedExperts, "moe/diffmoe_block") {
+  const Json& config = fixture.config();
+  if (config.at("n_shared_experts").as_int() > 0)
+    testing::leave_out("its shared experts are always used");
+  Layer layer(fixture, "mlp.",
+              std::string(diffmoe) + "active = " + config.at("capacity").dump() +
+                  "\nhidden = " + config.at("hidden").dump() + "\n");
   const at::Tensor none = fixture.in("x").narrow(0, 0, 0);
   EXPECT_EQ(layer.forward(none, /*training=*/true).sizes(), none.sizes());
   EXPECT_TRUE(layer.record.pending.empty());

@@ -4,44 +4,64 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/models/weights.h"
 #include "gallop/sparse/routing_record.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
+#include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 
 namespace gallop::models {
 namespace {
 
-using ::gallop::testing::Fixture;
 using ::gallop::testing::message_of;
+using ::gallop::testing::random_normal;
+using ::gallop::testing::tensor_of;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
-// The sparse twin of a dense reference case: width 16, two blocks, an MLP of 64 hidden units.
+// The sparse twin of a dense model: width 16, two blocks, an MLP of 64 hidden units.
 class Upcycle : public ::testing::Test {
  protected:
-  std::unique_ptr<Model> twin(const std::string& mlp) const {
-    auto model = ::gallop::testing::make<Model>(
-        "kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4\nmlp = { kind = \"moe\", " +
-            mlp + " }",
+  Upcycle() {
+    dense->materialize(/*seed=*/0);
+    for (nn::Parameter* parameter : dense->parameters()) {
+      if (!parameter->trainable()) continue;
+      parameter->set_value(random_normal(parameter->shape(), parameter->name()).mul(0.3));
+    }
+  }
+  static std::unique_ptr<Model> model_of(const std::string& mlp) {
+    return ::gallop::testing::make<Model>(
+        "kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4\nmlp = " + mlp,
         {.channels = 1, .height = 28, .width = 28, .classes = 10, .predicts_sigma = false});
+  }
+  std::unique_ptr<Model> twin(const std::string& mlp) const {
+    auto model = model_of("{ kind = \"moe\", " + mlp + " }");
     model->materialize(7);
     return model;
   }
   Upcycled upcycled(Model& model, double noise = 0.1) const {
-    return upcycle(model, dense.with_prefix("weight."), noise);
+    return upcycle(model, dense_weights(), noise);
   }
-  // Compares with what the dense model gave in the reference.
+  std::map<std::string, at::Tensor> dense_weights() const {
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [name, tensor] : named_tensors(*dense)) tensors.emplace(name, tensor);
+    return tensors;
+  }
+  // Compares with what the dense model gives.
   void expect_dense_function(const Model& model) const {
-    const nn::ForwardContext ctx{.timestep_B = dense.in("t"), .label_B = dense.in("y")};
-    dense.expect_close(model.forward(dense.in("x"), ctx), "out.output");
+    const nn::ForwardContext ctx{.timestep_B = t, .label_B = y};
+    ::gallop::testing::expect_close(model.forward(x, ctx), dense->forward(x, ctx), 1e-4, 1e-4,
+                                    "output");
   }
   std::string error_for(const std::string& mlp) const {
     return message_of([&] { upcycled(*twin(mlp)); });
   }
 
-  const Fixture dense{"dit/dit_p4_28x28"};
+  const std::unique_ptr<Model> dense = model_of("\"dense\"");
+  const at::Tensor x = random_normal({2, 1, 28, 28}, "x"), t = tensor_of({77, 812}),
+                   y = tensor_of({3, 10}).to(at::kLong);
 };
 
 constexpr const char* kToken = "selection = \"token\", ";
@@ -114,10 +134,7 @@ TEST_F(Upcycle, RaceStartsNearTheDenseModelOnAverage) {
   EXPECT_EQ(result.layers[0].parts, 2);
   EXPECT_EQ(result.layers[0].constant, 1);
   std::vector<sparse::RoutingRecord> routing;
-  model->forward(dense.in("x"), {.training = true,
-                                 .timestep_B = dense.in("t"),
-                                 .label_B = dense.in("y"),
-                                 .routing = &routing});
+  model->forward(x, {.training = true, .timestep_B = t, .label_B = y, .routing = &routing});
   for (const sparse::RoutingRecord& record : routing) {
     EXPECT_EQ(record.assignment.pairs(), 2 * 2 * 49);
     EXPECT_NEAR(record.assignment.weights.mean().item<double>(), 1, 0.2);
@@ -137,7 +154,7 @@ TEST_F(Upcycle, AnExpertIsAPieceOfTheHiddenUnits) {
     return (**model->find_parameter(std::string("blocks.1.moe.experts.") + name)).detach();
   };
   const auto weight = [&](const char* name) {
-    return dense.tensor(std::string("weight.blocks.1.mlp.") + name);
+    return (**dense->find_parameter(std::string("blocks.1.mlp.") + name)).detach();
   };
   // Expert 3 is the second half of the second copy.
   EXPECT_TRUE(at::equal(of("fc1.weight")[3], weight("fc1.weight").narrow(0, 32, 32)));
@@ -160,15 +177,15 @@ TEST_F(Upcycle, RefusesWhatCannotBeMade) {
               HasSubstr("missing:    blocks.0.moe.shared.fc1.weight"));
 
   const auto model = twin("setting = \"2-in-4\"");
-  auto weights = dense.with_prefix("weight.");
-  weights.erase("blocks.1.mlp.fc2.bias");
-  EXPECT_THAT(message_of([&] { upcycle(*model, weights, 0.1); }),
+  auto some = dense_weights();
+  some.erase("blocks.1.mlp.fc2.bias");
+  EXPECT_THAT(message_of([&] { upcycle(*model, some, 0.1); }),
               HasSubstr("no 'blocks.1.mlp.fc2.bias'"));
-  weights = dense.with_prefix("weight.");
-  weights.erase("final_layer.linear.bias");
-  EXPECT_THAT(message_of([&] { upcycle(*model, weights, 0.1); }),
+  some = dense_weights();
+  some.erase("final_layer.linear.bias");
+  EXPECT_THAT(message_of([&] { upcycle(*model, some, 0.1); }),
               HasSubstr("missing:    final_layer.linear.bias"));
-  EXPECT_THAT(message_of([&] { upcycle(*model, dense.with_prefix("weight."), -1); }),
+  EXPECT_THAT(message_of([&] { upcycle(*model, dense_weights(), -1); }),
               HasSubstr("router noise of -1"));
 }
 

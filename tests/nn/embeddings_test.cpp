@@ -12,30 +12,36 @@
 namespace gallop::nn {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::tensor_of;
 
-TEST(TimestepCode, MatchesTheReference) {
-  const Fixture fixture("dit/timestep_embed");
+REFERENCE_TEST(TimestepCodeCases, MatchTheReference, "dit/timestep_embed") {
+  fixture.expect_constant("max_period", 10000);
   for (const std::string kind : {"int", "float"}) {
-    for (const int64_t width : {256, 32, 17}) {
-      fixture.expect_close(timestep_code(fixture.in("t_" + kind), width),
-                           "out." + kind + "." + std::to_string(width));
+    for (const std::string& width : fixture.names_with_prefix("out." + kind + ".")) {
+      fixture.expect_close(timestep_code(fixture.in("t_" + kind), std::stoll(width)),
+                           "out." + kind + "." + width);
     }
   }
   // The period of the networks here is 10000 always.
-  fixture.expect_all_checked({"out.period100.32"});
+  std::set<std::string> others;
+  for (const std::string& name : fixture.names_with_prefix("out.period"))
+    others.insert("out.period" + name);
+  fixture.expect_all_checked(others);
 }
 
-TEST(PositionTable, MatchesTheReference) {
-  const Fixture fixture("dit/pos_embed_2d");
-  for (const auto& [width, side] : {std::pair{16, 4}, {24, 7}, {48, 3}, {64, 5}}) {
-    fixture.expect_close(position_table_2d(width, side, side).squeeze(0),
-                         "out.pos." + std::to_string(width) + "." + std::to_string(side));
+REFERENCE_TEST(PositionTableCases, MatchTheReference, "dit/pos_embed_2d") {
+  fixture.expect_constant("max_period", 10000);
+  for (const std::string& name : fixture.names_with_prefix("out.pos.")) {
+    const size_t dot = name.find('.');
+    const int64_t width = std::stoll(name.substr(0, dot)), side = std::stoll(name.substr(dot + 1));
+    fixture.expect_close(position_table_2d(width, side, side).squeeze(0), "out.pos." + name);
   }
   // No network here has a class token before the patches.
-  fixture.expect_all_checked({"out.pos_cls.24.7"});
+  std::set<std::string> others;
+  for (const std::string& name : fixture.names_with_prefix("out.pos_cls."))
+    others.insert("out.pos_cls." + name);
+  fixture.expect_all_checked(others);
 }
 
 TEST(PositionTable, ColumnsFirstThenRows) {
@@ -47,15 +53,21 @@ TEST(PositionTable, ColumnsFirstThenRows) {
   EXPECT_THROW(position_table_2d(6, 2, 2), Error);
 }
 
-TEST(LabelEmbedder, MatchesTheReference) {
-  const Fixture fixture("dit/label_embed");
+REFERENCE_TEST(LabelEmbedderCases, MatchTheReference, "dit/label_embed") {
+  const Json& config = fixture.config();
+  const int64_t classes = config.at("num_classes").as_int();
   Module root;
-  const LabelEmbedder embedder(root, "", 6, /*null_label=*/true, 8);
+  const LabelEmbedder embedder(root, "", classes,
+                               /*null_label=*/config.at("dropout_prob").as_double() > 0,
+                               config.at("hidden_size").as_int());
   testing::load(root, fixture.with_prefix("weight."));
   fixture.expect_close(embedder.forward(fixture.in("y")), "out.embed");
-  // The task hides labels; here a hidden one is the row after the classes.
-  fixture.expect_close(embedder.forward(fixture.out("labels_after_drop")), "out.embed_dropped");
-  fixture.expect_all_checked({"out.labels_after_drop"});
+  // The task hides labels; a hidden one is the row after the classes.
+  const at::Tensor hidden =
+      fixture.in("y").masked_fill(fixture.in("force_drop_ids").eq(1), classes);
+  fixture.expect_close(hidden, "out.labels_after_drop");
+  fixture.expect_close(embedder.forward(hidden), "out.embed_dropped");
+  fixture.expect_all_checked();
 }
 
 TEST(LabelEmbedder, RefusesLabelsOutOfRange) {

@@ -17,7 +17,6 @@
 namespace gallop::sparse {
 namespace {
 
-using ::gallop::testing::Fixture;
 using ::gallop::testing::message_of;
 using ::gallop::testing::random_normal;
 using ::gallop::testing::tensor_of;
@@ -78,15 +77,18 @@ TEST(JensenShannon, LiesBetweenZeroAndLogTwo) {
   EXPECT_NEAR(jensen_shannon(rest, quarter).item<double>(), std::log(2.0), 1e-4);
 }
 
-TEST(DiffusionPrior, MatchesTheReference) {
-  const Fixture fixture("routing/kind_switch_dit");
+REFERENCE_TEST(DiffusionPriorCases, MatchTheReference, "routing/kind_switch_dit") {
+  const Json& config = fixture.config();
+  fixture.expect_constant("epsilon", 1e-6);
+  const int64_t T = config.at("timesteps").as_int(), blocks = config.at("blocks").as_int(),
+                active = config.at("k").as_int();
   const at::Tensor weight = fixture.in("gate_weight").clone().set_requires_grad(true);
   const at::Tensor bias = fixture.in("gate_bias").clone().set_requires_grad(true);
   const at::Tensor code_TD = fixture.in("embedding").sigmoid().mul(fixture.in("embedding"));
-  std::vector<RoutingRecord> records(2);
+  std::vector<RoutingRecord> records(blocks);
   std::vector<const RoutingRecord*> layers;
   std::vector<at::Tensor> used;
-  for (int64_t i = 0; i < 2; ++i) {
+  for (int64_t i = 0; i < blocks; ++i) {
     const at::Tensor p_TM = code_TD.matmul(weight[i].t()).add(bias[i]).softmax(-1);
     records[i].extras["probabilities"] = p_TM;
     records[i].timestep_B = fixture.in("t");
@@ -94,16 +96,16 @@ TEST(DiffusionPrior, MatchesTheReference) {
     fixture.expect_close(p_TM, fixture.out("probabilities").select(1, i), "out.probabilities");
     used.push_back(fixture.out("indicator").select(1, i));
   }
-  const at::Tensor table = prior_table(5, 2, 3, 2);
-  EXPECT_TRUE(table.to(at::kLong).equal(fixture.out("table")));
+  const at::Tensor table = prior_table(T, blocks, config.at("M").as_int(), active);
+  fixture.expect_close(table, "out.table");
 
   const std::vector<int64_t> columns = best_columns(at::cat(used, 1), table);
   const at::Tensor chosen =
       table.index_select(1, at::tensor(columns, at::TensorOptions(at::kLong)));
   fixture.expect_close((at::cat(used, 1) - chosen).abs().sum(), "out.assignment_cost");
-  fixture.expect_close(chosen.div(4), "out.target");
+  fixture.expect_close(chosen.div(blocks * active), "out.target");
 
-  const at::Tensor loss = DiffusionPrior(1, 2).joint_value(layers);
+  const at::Tensor loss = DiffusionPrior(1, active).joint_value(layers);
   fixture.expect_close(loss, "out.prior_loss");
   loss.backward();
   fixture.expect_close(weight.grad(), "grad.gate_weight");
@@ -111,13 +113,14 @@ TEST(DiffusionPrior, MatchesTheReference) {
 
   // The mask is the block's: tests/sparse/block_routings. That the assignment is one of the best
   // is what its cost says.
-  fixture.expect_all_checked({"out.mask", "out.assignment", "out.indicator", "out.table"});
+  fixture.expect_all_checked({"out.mask", "out.assignment", "out.indicator"});
 
   records[0].timestep_B = tensor_of({0.5, 1, 2});
-  EXPECT_THAT(message_of([&] { DiffusionPrior(1, 2).joint_value(layers); }),
-              HasSubstr("whole numbers from 0 to 4"));
-  records[0].timestep_B = tensor_of({5, 1, 2});
-  EXPECT_THAT(message_of([&] { DiffusionPrior(1, 2).joint_value(layers); }), HasSubstr("ddpm"));
+  EXPECT_THAT(message_of([&] { DiffusionPrior(1, active).joint_value(layers); }),
+              HasSubstr("whole numbers from 0 to " + std::to_string(T - 1)));
+  records[0].timestep_B = tensor_of({static_cast<float>(T), 1, 2});
+  EXPECT_THAT(message_of([&] { DiffusionPrior(1, active).joint_value(layers); }),
+              HasSubstr("ddpm"));
 }
 
 }  // namespace

@@ -9,16 +9,14 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::tensor_of;
 
 Scores scores_of(const std::string& gate, const at::Tensor& logits) {
   return testing::make<Gate>("kind = \"" + gate + "\"", {})->scores({logits});
 }
 
-TEST(Gate, MatchesTheReference) {
-  const Fixture fixture("routing/gates");
-  for (const std::string gate : {"identity", "sigmoid", "softmax"}) {
+REFERENCE_TEST(GateCases, MatchTheReference, "routing/gates") {
+  for (const std::string& gate : fixture.names_with_prefix("out.")) {
     const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
     const at::Tensor weights = scores_of(gate, logits).gate_BLE;
     fixture.expect_close(weights, "out." + gate);

@@ -26,6 +26,12 @@ using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::tensor_of;
 
+// The default router and experts, whose activation the cases name.
+void expect_activations(const Fixture& fixture) {
+  fixture.expect_constant("router_activation", "gelu_tanh");
+  fixture.expect_constant("expert_activation", "gelu_tanh");
+}
+
 // A sparse layer on its own, its parameters named "moe.*".
 class Layer {
  public:
@@ -52,22 +58,24 @@ class Layer {
 
 std::string settings_of(const Json& config, const std::string& rest) {
   std::ostringstream toml;
-  toml << "experts = " << config.at("E").as_int() << "\nactive = " << config.at("k").as_double()
+  toml << "experts = " << config.at("E").as_int() << "\nactive = " << config.at("k").dump()
        << "\nhidden = " << config.at("hidden").as_int() << "\n"
        << rest;
   return toml.str();
 }
 
-class RaceFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(RaceFixture, LayerMatchesTheReference) {
-  const Fixture fixture(std::string("moe/race_") + GetParam());
+REFERENCE_TEST(RaceLayerCases, MatchTheReference, "moe/race") {
   const Json& config = fixture.config();
-  Layer layer(settings_of(config,
-                          "selection = { kind = \"race\", momentum = 0.99, warmup = false }\n"
-                          "losses = { per_layer = { weight = 0.5 }, router_similarity = { weight = "
-                          "0.3 } }"),
-              config.at("D").as_int(), config.at("L").as_int(), config.at("target_width").as_int());
+  expect_activations(fixture);
+  Layer layer(
+      settings_of(config,
+                  "gate = \"" + config.at("gate").as_string() +
+                      "\"\nselection = { kind = \"race\", warmup = false, momentum = " +
+                      config.at("threshold_momentum").dump() +
+                      " }\nlosses = { per_layer = { weight = " + config.at("lambda_plr").dump() +
+                      " }, router_similarity = { weight = " + config.at("lambda_rsl").dump() +
+                      " } }"),
+      config.at("D").as_int(), config.at("L").as_int(), config.at("target_width").as_int());
   testing::load(layer.root(), fixture.with_prefix("weight."));
 
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
@@ -128,18 +136,14 @@ TEST_P(RaceFixture, LayerMatchesTheReference) {
   EXPECT_TRUE(y.detach().masked_select(starved).eq(0).all().item<bool>());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RaceFixture,
-                         ::testing::Values("layer", "fractional", "one_expert", "all_experts",
-                                           "single_token", "starved", "hot_expert"),
-                         [](const auto& info) { return std::string(info.param); });
-
-TEST(Moe, StrategiesAndGatesMatchTheReference) {
-  const Fixture fixture("moe/strategies");
-  for (const std::string strategy : {"token", "expert", "bl", "be", "le", "race"}) {
-    for (const std::string gate : {"identity", "sigmoid", "softmax"}) {
-      Layer layer(settings_of(fixture.config(),
-                              "gate = \"" + gate + "\"\nselection = \"" + strategy + "\""),
-                  8, 4);
+REFERENCE_TEST(MoeCases, StrategiesAndGatesMatchTheReference, "moe/strategies") {
+  const Json& config = fixture.config();
+  expect_activations(fixture);
+  for (const Json& strategy_json : config.at("strategies").as_array()) {
+    for (const Json& gate_json : config.at("gates").as_array()) {
+      const std::string &strategy = strategy_json.as_string(), &gate = gate_json.as_string();
+      Layer layer(settings_of(config, "gate = \"" + gate + "\"\nselection = \"" + strategy + "\""),
+                  config.at("D").as_int(), config.at("L").as_int());
       auto weights = fixture.with_prefix("weight.");
       // The file has no thresholds, which some strategies keep.
       if (const nn::Parameter* threshold = layer.root().find_parameter("moe.router.threshold")) {
@@ -154,9 +158,9 @@ TEST(Moe, StrategiesAndGatesMatchTheReference) {
       fixture.expect_close(record.mask_BLE, "out." + name + "mask");
       y.mul(fixture.in("cotangent")).sum().backward();
       fixture.expect_close(x.grad(), "grad." + name + "x");
-      for (const std::string parameter : {"moe.router.gate.weight", "moe.router.hidden.bias"}) {
-        fixture.expect_close(testing::gradient_of(layer.parameter(parameter)),
-                             "grad." + name + parameter);
+      for (const std::string& parameter : fixture.names_with_prefix("grad." + name + "moe.")) {
+        fixture.expect_close(testing::gradient_of(layer.parameter("moe." + parameter)),
+                             "grad." + name + "moe." + parameter);
       }
     }
   }

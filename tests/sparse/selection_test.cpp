@@ -16,7 +16,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::scores_of;
@@ -24,19 +23,18 @@ using testing::Selector;
 using testing::tensor_of;
 
 const char* const kStrategies[] = {"token", "expert", "bl", "be", "le", "race"};
-const char* const kGates[] = {"identity", "sigmoid", "softmax"};
 
 Selector strategy(const std::string& name, const at::Tensor& logits_BLE, double active) {
   return {"kind = \"" + name + "\"", logits_BLE.sizes(), active};
 }
 
-class SelectionFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(SelectionFixture, KeepsThePairsOfTheReference) {
-  const Fixture fixture(std::string("routing/selection_") + GetParam());
-  const double active = fixture.config().at("k").as_double();
-  for (const std::string strategy_name : kStrategies) {
-    for (const std::string gate : kGates) {
+REFERENCE_TEST(SelectionCases, KeepThePairsOfTheReference, "routing/selection") {
+  const Json& config = fixture.config();
+  const double active = config.at("k").as_double();
+  for (const Json& strategy_json : config.at("strategies").as_array()) {
+    const std::string& strategy_name = strategy_json.as_string();
+    for (const Json& gate_json : config.at("gates").as_array()) {
+      const std::string& gate = gate_json.as_string();
       const std::string name = strategy_name + "." + gate, out = "out." + name + ".";
       if (!fixture.has(out + "mask")) continue;  // some gates stand for one strategy only
       const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
@@ -59,12 +57,6 @@ TEST_P(SelectionFixture, KeepsThePairsOfTheReference) {
   }
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(All, SelectionFixture,
-                         ::testing::Values("basic", "odd", "fractional", "all", "e1", "b1", "l1",
-                                           "b1l1", "larger", "negative", "ties", "all_equal",
-                                           "signed_zero", "hand_k1", "hand_k1p5", "hand_starved"),
-                         [](const auto& info) { return std::string(info.param); });
 
 // Point 1 of the verification list of Expert Race: the reductions.
 TEST(Selection, AllStrategiesKeepTheSameNumberOfPairs) {

@@ -11,7 +11,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 
 // The fixture's stand-in expert: tanh(W_e x).
@@ -34,14 +33,17 @@ const config::Register<Experts, config::NoSettings> registered{
     "test_tanh", "tanh(W x)", "tests",
     [](const auto&, const Experts::Args& args) { return std::make_unique<TanhExperts>(args); }};
 
-TEST(SoftMoe, MatchesTheReference) {
-  const Fixture fixture("routing/kind_soft_moe");
+REFERENCE_TEST(SoftMoeCases, MatchTheReference, "routing/kind_soft_moe") {
+  const Json& config = fixture.config();
   nn::Module root;
   SoftMoeSettings settings;
-  settings.experts = 3;
-  settings.slots = 2;
+  settings.experts = config.at("E").as_int();
+  settings.slots = config.at("slots").as_int();
   settings.kind_of_experts.choose("test_tanh");
-  const SoftMoe layer(settings, {.parent = &root, .D = 6, .tokens = 5, .layers = 1});
+  const SoftMoe layer(settings, {.parent = &root,
+                                 .D = config.at("D").as_int(),
+                                 .tokens = config.at("L").as_int(),
+                                 .layers = 1});
   testing::load(
       root, {{"moe.phi.weight", fixture.in("phi")}, {"moe.experts.weight", fixture.in("expert")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
@@ -49,7 +51,7 @@ TEST(SoftMoe, MatchesTheReference) {
   fixture.expect_close(mixing.dispatch_BLES, "out.dispatch");
   fixture.expect_close(mixing.combine_BLES, "out.combine");
   const at::Tensor slots = mixing.dispatch_BLES.flatten(2).transpose(1, 2).matmul(x);
-  fixture.expect_close(slots.reshape({2, 3, 2, 6}), "out.slots");
+  fixture.expect_close(slots.reshape(fixture.out("slots").sizes()), "out.slots");
   const at::Tensor y = layer.forward(x, {.training = true});
   fixture.expect_close(y, "out.y");
   y.mul(fixture.in("cotangent")).sum().backward();

@@ -12,15 +12,14 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::tensor_of;
 
-TEST(Statistics, CombinationUsageMatchesTheReference) {
-  const Fixture fixture("routing/combination_usage");
-  for (const char* name : {"no_pairs", "random_a", "random_b", "uniform_E16", "uniform_E8"}) {
-    const double percent = combination_usage(fixture.in(std::string(name) + ".mask"));
+REFERENCE_TEST(StatisticsCases, CombinationUsageMatchesTheReference, "routing/combination_usage") {
+  fixture.expect_constant("share", 0.95);
+  for (const std::string& mask : fixture.names_with_prefix("in.")) {  // <name>.mask
+    const double percent = combination_usage(fixture.in(mask));
     fixture.expect_close(at::zeros({}, at::TensorOptions(at::kDouble)) + percent,
-                         std::string("out.") + name + ".percent");
+                         "out." + mask.substr(0, mask.rfind('.')) + ".percent");
   }
   fixture.expect_all_checked();
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <regex>
 
 #include "gallop/base/error.h"
 #include "gallop/sparse/selection.h"
@@ -15,7 +16,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::tensor_of;
 
@@ -68,17 +68,27 @@ TEST(Threshold, AGlobalPoolIsOneMicroBatch) {
   }
 }
 
-TEST(Threshold, FollowsTheReference) {
-  const Fixture fixture("routing/threshold");
-  const std::pair<const char*, const char*> settings[] = {
-      {"m90_one", "momentum = 0.9\nwarmup = false\ninitial = 1"},
-      {"m95_zero", "momentum = 0.95\nwarmup = false\ninitial = 0"},
-      {"m99_first", "momentum = 0.99\nwarmup = false"}};
-  for (const auto& [name, toml] : settings) {
-    const std::string out = std::string("out.") + name;
-    const Race race(toml, 5, 4, 1.5);
+// From "momentum 0.9, tau starts at 1", or "... tau starts as the first kappa".
+std::string settings_of(const std::string& text) {
+  std::smatch found;
+  require(std::regex_match(
+              text, found,
+              std::regex("momentum ([0-9.eE-]+), tau starts (at ([0-9.eE+-]+)|as the first "
+                         "kappa)")),
+          "a threshold of \"", text, "\"");
+  return "warmup = false\nmomentum = " + found[1].str() +
+         (found[3].matched ? "\ninitial = " + found[3].str() : "");
+}
+
+REFERENCE_TEST(ThresholdCases, FollowTheReference, "routing/threshold") {
+  const Json& config = fixture.config();
+  const int64_t steps = config.at("steps").as_int();
+  for (const auto& [name, setting] : config.at("settings").as_object()) {
+    const std::string out = "out." + name;
+    const Race race(settings_of(setting.as_string()), config.at("L").as_int(),
+                    config.at("E").as_int(), config.at("k").as_double());
     const at::Tensor tau = fixture.tensor(out + ".tau").clone(), kappa = tau.clone();
-    for (int64_t i = 0; i < 20; ++i) {
+    for (int64_t i = 0; i < steps; ++i) {
       kappa[i].copy_(race.step(fixture.in("logits")[i]).kappa[0]);
       tau[i].copy_(race.tau());
     }
@@ -89,9 +99,11 @@ TEST(Threshold, FollowsTheReference) {
     fixture.expect_close(mask.mul(fixture.in("infer_logits")), out + ".infer_weight");
   }
 
-  const Race equal("", 2, 3, 1);  // equality counts as selected
+  const at::Tensor equal_logits = fixture.in("equal_logits");
+  const Race equal("", equal_logits.size(1), equal_logits.size(2),
+                   1);  // equality counts as selected
   equal.tau().copy_(fixture.in("equal_tau"));
-  fixture.expect_close(equal.select(fixture.in("equal_logits"), false).mask_BLE, "out.equal_mask");
+  fixture.expect_close(equal.select(equal_logits, false).mask_BLE, "out.equal_mask");
   fixture.expect_all_checked();
 }
 

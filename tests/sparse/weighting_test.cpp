@@ -9,17 +9,18 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::scores_of;
 using testing::Selector;
 using testing::tensor_of;
 
-TEST(Weighting, ConventionsOfTokenChoiceMatchTheReference) {
-  const Fixture fixture("routing/kind_token_choice");
+REFERENCE_TEST(WeightingCases, ConventionsOfTokenChoiceMatchTheReference,
+               "routing/kind_token_choice") {
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
   const Scores scores = scores_of("softmax", logits.unsqueeze(0));
   fixture.expect_close(scores.gate_BLE[0], "out.probabilities");
-  const Selected selected = Selector("kind = \"token\"", scores.gate_BLE.sizes(), 2).select(scores);
+  const Selected selected =
+      Selector("kind = \"token\"", scores.gate_BLE.sizes(), fixture.config().at("k").as_double())
+          .select(scores);
   fixture.expect_close(selected.mask_BLE[0], "out.mask");
   const std::pair<const char*, const char*> conventions[] = {
       {"raw", "gate"}, {"renormalised", "sum"}, {"survivors", "softmax"}, {"one", "one"}};
@@ -35,10 +36,7 @@ TEST(Weighting, ConventionsOfTokenChoiceMatchTheReference) {
   fixture.expect_all_checked();
 }
 
-class ExpertChoiceFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(ExpertChoiceFixture, MatchesTheReference) {
-  const Fixture fixture(std::string("routing/kind_expert_choice") + GetParam());
+REFERENCE_TEST(WeightingCases, ExpertChoiceMatchesTheReference, "routing/kind_expert_choice") {
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
   const double capacity = fixture.config().at("capacity").as_double();
   const Scores scores = scores_of("softmax", logits);
@@ -60,11 +58,6 @@ TEST_P(ExpertChoiceFixture, MatchesTheReference) {
   }
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(All, ExpertChoiceFixture, ::testing::Values("", "_hand"),
-                         [](const auto& info) {
-                           return std::string(info.index == 0 ? "random" : "hand");
-                         });
 
 // Two tokens of two experts, the second without a pair: no NaN, in values or gradients.
 TEST(Weighting, ATokenWithoutAPairHasNoWeightAndNoGradient) {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <iostream>
+#include <regex>
+#include <sstream>
 
 #include "gallop/base/error.h"
 #include "gallop/nn/tensor_io.h"
@@ -27,14 +30,21 @@ std::string print(c10::IntArrayRef shape) {
 
 }  // namespace
 
-Fixture::Fixture(const std::string& name) : name_(name) {
-  const formats::SafetensorsReader reader(fs::path(GALLOP_TEST_DATA) / "fixtures" /
-                                          (name + ".safetensors"));
+Fixture::Fixture(const test::ReferenceCase& which) : name_(which.name) {
+  const formats::SafetensorsReader reader(which.file);
   for (const auto& view : reader.tensors()) tensors_.emplace(view.name, nn::to_tensor(view));
   metadata_ = {reader.metadata().begin(), reader.metadata().end()};
-  config_ = Json::parse(metadata("config"), name + " config");
+  config_ = Json::parse(metadata("config"), name_ + " config");
   rtol_ = std::stod(metadata("rtol"));
   atol_ = std::stod(metadata("atol"));
+}
+
+Fixture Fixture::with(const std::string& full_name, at::Tensor value) const {
+  require(has(full_name), "case ", name_, " has no tensor '", full_name, "' to be replaced");
+  Fixture changed = *this;
+  changed.tensors_[full_name] = std::move(value);
+  changed.checked_.clear();
+  return changed;
 }
 
 at::Tensor Fixture::tensor(const std::string& full_name) const {
@@ -42,7 +52,7 @@ at::Tensor Fixture::tensor(const std::string& full_name) const {
   if (found != tensors_.end()) return found->second;
   std::string known;
   for (const auto& entry : tensors_) known += " " + entry.first;
-  fail("fixture ", name_, " has no tensor '", full_name, "'; it has:", known);
+  fail("case ", name_, " has no tensor '", full_name, "'; it has:", known);
 }
 
 std::map<std::string, at::Tensor> Fixture::with_prefix(const std::string& prefix) const {
@@ -52,9 +62,32 @@ std::map<std::string, at::Tensor> Fixture::with_prefix(const std::string& prefix
   return result;
 }
 
+std::vector<std::string> Fixture::names_with_prefix(const std::string& prefix) const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : with_prefix(prefix)) names.push_back(name);
+  return names;
+}
+
+double Fixture::number_in(const std::string& key, const std::string& pattern) const {
+  const std::string& text = config_.at(key).as_string();
+  std::smatch found;
+  require(std::regex_search(text, found, std::regex(pattern)) && found.size() == 2, "case ", name_,
+          ": its config says ", key, " = \"", text, "\", where the test looks for ", pattern);
+  return std::stod(found[1]);
+}
+
+void Fixture::expect_constant(const std::string& key, const Json& value) const {
+  const Json* said = config_.find(key);
+  if (said == nullptr) return;
+  const bool same = said->is_number() && value.is_number() ? said->as_double() == value.as_double()
+                                                           : said->dump() == value.dump();
+  EXPECT_TRUE(same) << name_ << " has " << key << " = " << said->dump() << "; here it is "
+                    << value.dump() << " always";
+}
+
 const std::string& Fixture::metadata(const std::string& key) const {
   const auto found = metadata_.find(key);
-  require(found != metadata_.end(), "fixture ", name_, " has no metadata '", key, "'");
+  require(found != metadata_.end(), "case ", name_, " has no metadata '", key, "'");
   return found->second;
 }
 
@@ -105,6 +138,36 @@ void expect_close(const at::Tensor& got, const at::Tensor& want, double rtol, do
                          << position(worst, want.sizes()) << ": got " << g[worst] << ", want "
                          << w[worst] << ", error " << std::abs(g[worst] - w[worst]) << " > atol "
                          << atol << " + rtol " << rtol << " * |want|";
+}
+
+void leave_out(const std::string& why) { throw LeftOut{why}; }
+
+std::vector<CaseTest>& case_tests() {
+  static std::vector<CaseTest> tests;
+  return tests;
+}
+
+void run_cases(const std::string& kind, CaseBody body, const std::filesystem::path& folder) {
+  const auto cases = test::cases_in(folder, kind);
+  if (cases.empty()) GTEST_SKIP() << "no case of the kind " << kind << " in " << folder;
+  std::string left_out;
+  size_t ran = 0;
+  for (const test::ReferenceCase& which : cases) {
+    SCOPED_TRACE("reference case " + which.name + " of the kind " + kind + ": " +
+                 which.file.string());
+    try {
+      body(Fixture(which));
+      ++ran;
+    } catch (const LeftOut& reason) {
+      left_out += "\n  " + which.name + ": " + reason.why;
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << error.what();
+      ++ran;
+    }
+  }
+  if (left_out.empty()) return;
+  if (ran == 0) GTEST_SKIP() << "no case to run on:" << left_out;
+  std::cout << "left out:" << left_out << "\n";
 }
 
 }  // namespace gallop::testing

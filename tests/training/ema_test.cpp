@@ -14,19 +14,17 @@
 namespace gallop::training {
 namespace {
 
-using testing::Fixture;
 using testing::TensorsModule;
 
-TEST(Ema, FollowsTheWeightsAsDiT) {
-  const Fixture fixture("diffusion/ema");
+REFERENCE_TEST(EmaCases, FollowTheWeightsAsDiT, "diffusion/ema") {
   const int64_t steps = fixture.config().at("steps").as_int();
   for (const Json& decay : fixture.config().at("decay").as_array()) {
     std::string run = "decay" + decay.dump();
     std::replace(run.begin(), run.end(), '.', '_');
-    for (const char* name : {"0", "1", "2"}) {
-      TensorsModule model({{"w", fixture.in("param." + std::string(name))}});
-      TensorsModule average({{"w", fixture.in("param." + std::string(name))}});
-      const at::Tensor trajectory = fixture.in("trajectory." + std::string(name));
+    for (const std::string& name : fixture.names_with_prefix("in.param.")) {
+      TensorsModule model({{"w", fixture.in("param." + name)}});
+      TensorsModule average({{"w", fixture.in("param." + name)}});
+      const at::Tensor trajectory = fixture.in("trajectory." + name);
       const at::Tensor averages = at::zeros(trajectory.sizes());
       for (int64_t step = 0; step < steps; ++step) {
         (**model.find_parameter("w")).detach().copy_(trajectory.select(0, step));

@@ -13,31 +13,31 @@
 namespace gallop::training {
 namespace {
 
-using testing::Fixture;
 using testing::TensorsModule;
 
-TEST(Gradients, ClipAsThePublishedFunction) {
-  const Fixture fixture("diffusion/clip_grad_norm");
-  TensorsModule model(
-      {{"0", fixture.in("param.0")}, {"1", fixture.in("param.1")}, {"2", fixture.in("param.2")}});
+REFERENCE_TEST(GradientCases, AreClippedAsByThePublishedFunction, "diffusion/clip_grad_norm") {
+  const std::vector<std::string> names = fixture.names_with_prefix("in.param.");
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const std::string& name : names) tensors.emplace_back(name, fixture.in("param." + name));
+  TensorsModule model(tensors);
   const auto parameters = model.parameters();
-  const int64_t steps = fixture.in("grad.0").size(0);
+  const int64_t steps = fixture.in("grad." + names.at(0)).size(0);
   for (const auto& [run, clip] : fixture.config().at("max_norm").as_object()) {
     const at::Tensor norms = at::zeros({steps});
     std::vector<at::Tensor> clipped;
-    for (int i = 0; i < 3; ++i) clipped.push_back(fixture.in("grad." + std::to_string(i)).clone());
+    for (const std::string& name : names) clipped.push_back(fixture.in("grad." + name).clone());
     for (int64_t step = 0; step < steps; ++step) {
-      for (int i = 0; i < 3; ++i) {
+      for (size_t i = 0; i < names.size(); ++i) {
         (**parameters[i]).mutable_grad() = clipped[i].select(0, step).clone();
       }
       const double norm = global_norm(parameters);
       norms[step].fill_(norm);
-      for (int i = 0; i < 3; ++i)
+      for (size_t i = 0; i < names.size(); ++i)
         clipped[i].select(0, step).mul_(clip_factor(norm, clip.as_double()));
     }
     fixture.expect_close(norms, "out." + run + ".norm");
-    for (int i = 0; i < 3; ++i) {
-      fixture.expect_close(clipped[i], "out." + run + ".grad." + std::to_string(i));
+    for (size_t i = 0; i < names.size(); ++i) {
+      fixture.expect_close(clipped[i], "out." + run + ".grad." + names[i]);
     }
   }
   fixture.expect_all_checked();

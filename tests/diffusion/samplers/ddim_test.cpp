@@ -3,34 +3,26 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/ddpm_case.h"
 #include "tests/support/tiny_network.h"
 
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
-using testing::make_process;
 using testing::make_sampler;
 using testing::TinyNetwork;
 using testing::Trajectory;
 
-class DdimLoop : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(DdimLoop, GoesThroughTheStatesOfTheReference) {
-  const Fixture fixture(GetParam());
+REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop") {
   const Json& config = fixture.config();
-  const auto process = make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) {
-    s.schedule = config.at("schedule").as_string() == "linear" ? "linear" : "cosine";
-    s.steps = config.at("T").as_int();
-    s.prediction = config.at("predict_xstart").as_bool() ? "x0" : "eps";
-  });
-  const std::string respacing = config.at("respacing").as_string();
+  const auto process = testing::ddpm_process_of(fixture);
+  const testing::Respacing respacing(fixture);
   const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor noise = fixture.in("noise");
   for (const auto& [name, setting] : config.at("settings").as_object()) {
     const auto sampler =
-        make_sampler<DdimSettings>("ddim", process, std::stoll(respacing), [&](DdimSettings& s) {
+        make_sampler<DdimSettings>("ddim", process, respacing.steps, [&](DdimSettings& s) {
+          s.spacing = respacing.spacing;
           s.clip = setting.at("clip_denoised").as_bool();
           s.eta = setting.at("eta").as_double();
         });
@@ -43,7 +35,7 @@ TEST_P(DdimLoop, GoesThroughTheStatesOfTheReference) {
   }
 
   const GaussianDiffusion diffusion =
-      dynamic_cast<const DdpmProcess&>(*process).diffusion().respaced(respacing);
+      dynamic_cast<const DdpmProcess&>(*process).diffusion().respaced(respacing.text);
   fixture.expect_close(at::tensor(diffusion.schedule().timestep_map, at::kLong),
                        "out.timestep_map");
   Trajectory inversion;
@@ -53,10 +45,6 @@ TEST_P(DdimLoop, GoesThroughTheStatesOfTheReference) {
   EXPECT_TRUE(inverted.equal(inversion.x.back()));
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(Schedules, DdimLoop,
-                         ::testing::Values("diffusion/ddim_loop_linear",
-                                           "diffusion/ddim_loop_cosine"));
 
 }  // namespace
 }  // namespace gallop::diffusion

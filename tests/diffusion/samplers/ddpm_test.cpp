@@ -3,14 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/ddpm_case.h"
 #include "tests/support/errors.h"
 #include "tests/support/tiny_network.h"
 
 namespace gallop::diffusion {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
@@ -18,24 +17,18 @@ using testing::message_of;
 using testing::TinyNetwork;
 using testing::Trajectory;
 
-class AncestralLoop : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(AncestralLoop, GoesThroughTheStatesOfTheReference) {
-  const Fixture fixture(GetParam());
-  const Json& config = fixture.config();
-  const auto process = make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) {
-    s.schedule = config.at("schedule").as_string() == "linear" ? "linear" : "cosine";
-    s.steps = config.at("T").as_int();
-    s.prediction = config.at("predict_xstart").as_bool() ? "x0" : "eps";
-  });
-  const int64_t steps = std::stoll(config.at("respacing").as_string());
+REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ancestral_loop") {
+  const auto process = testing::ddpm_process_of(fixture);
+  const testing::Respacing respacing(fixture);
   const TinyNetwork network(fixture);
   const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
-  for (const auto& [name, setting] : config.at("settings").as_object()) {
+  for (const auto& [name, setting] : fixture.config().at("settings").as_object()) {
     const auto sampler = make_sampler<DdpmSamplerSettings>(
-        "ddpm", process, steps,
-        [&](DdpmSamplerSettings& s) { s.clip = setting.at("clip_denoised").as_bool(); });
-    EXPECT_EQ(sampler->evaluations(), steps);
+        "ddpm", process, respacing.steps, [&](DdpmSamplerSettings& s) {
+          s.spacing = respacing.spacing;
+          s.clip = setting.at("clip_denoised").as_bool();
+        });
+    EXPECT_EQ(sampler->evaluations(), respacing.steps);
     Trajectory trajectory;
     std::vector<at::Tensor> times;
     const at::Tensor samples = sampler->sample(
@@ -51,10 +44,6 @@ TEST_P(AncestralLoop, GoesThroughTheStatesOfTheReference) {
   }
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(Schedules, AncestralLoop,
-                         ::testing::Values("diffusion/ancestral_loop_linear",
-                                           "diffusion/ancestral_loop_cosine"));
 
 TEST(DdpmSampler, RefusesMoreStepsThanTheProcessHas) {
   const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 50; });

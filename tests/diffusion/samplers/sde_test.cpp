@@ -5,8 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "gallop/base/error.h"
 #include "gallop/diffusion/samplers/runge_kutta.h"
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/flow_case.h"
 #include "tests/support/errors.h"
 #include "tests/support/tiny_network.h"
 
@@ -21,31 +24,60 @@ using testing::message_of;
 using testing::TinyNetwork;
 using testing::Trajectory;
 
-class SdePaths : public ::testing::TestWithParam<const char*> {};
+// The cases name runs as <method>_<form of w>_<last step>.
+struct Run {
+  explicit Run(const std::string& name) {
+    const size_t first = name.find('_'), second = name.rfind('_');
+    require(first < second && second != std::string::npos, "run '", name,
+            "' is not named <method>_<form>_<last step>");
+    method = name.substr(0, first);
+    form = name.substr(first + 1, second - first - 1);
+    last = name.substr(second + 1);
+  }
+  const char* sampler() const {
+    if (method == "em") return "euler-maruyama";
+    require(method == "heun", "a run by '", method, "', neither em nor heun");
+    return "sde-heun";
+  }
+  std::string method, form, last;
+};
 
-TEST_P(SdePaths, EverySettingGoesThroughTheStatesOfTheReference) {
-  const Fixture fixture(std::string("diffusion/flow_sde_") + GetParam());
+// The norm of w(t): the config's, by run. Where it has none, it is 1, except in the constant form,
+// where it is w itself: what the first Euler-Maruyama step z + (v + w s) h + sqrt(2 w h) noise
+// shows. With u = sqrt(w) that is a quadratic equation along the noise.
+double norm_of(const Fixture& fixture, const std::string& name, const Flow& flow,
+               const Denoiser& network) {
   const Json& config = fixture.config();
-  const auto process =
-      make_process<FlowSettings>("flow", [](FlowSettings& s) { s.path = GetParam(); });
+  if (const Json* norms = config.find("norms")) return norms->at(name).as_double();
+  if (Run(name).form != "constant") return 1;
+  const double h = (1 - config.at("last_step_size").as_double()) /
+                   static_cast<double>(config.at("num_steps").as_int() - 1);
+  const at::Tensor z = fixture.in("z").to(at::kDouble), noise = fixture.in("noise")[0];
+  const at::Tensor t_B = at::zeros({z.size(0)}, at::kDouble);
+  const at::Tensor v = network(fixture.in("z"), t_B), s = flow.score_from_velocity(v, z, t_B);
+  const auto along_noise = [&](const at::Tensor& x) { return x.mul(noise).sum().item<double>(); };
+  const double a = h * along_noise(s), b = std::sqrt(2 * h) * along_noise(noise),
+               c = along_noise(z + h * v - fixture.tensor("out." + name + ".x")[0]);
+  const double u = -2 * c / (b + std::sqrt(b * b - 4 * a * c));
+  return u * u;
+}
+
+REFERENCE_TEST(SdeCases, EveryRunGoesThroughTheStatesOfTheReference, "diffusion/flow_sde") {
+  const Json& config = fixture.config();
+  const auto process = testing::flow_process_of(fixture);
   const int64_t steps = config.at("num_steps").as_int();
   const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor noise = fixture.in("noise");
-  // The file does not name the norm of its constant form; its first step gives w = 0.5.
-  const struct {
-    const char *name, *sampler, *diffusion, *last;
-    double norm;
-  } settings[] = {{"em_sigma_mean", "euler-maruyama", "sigma", "mean", 1},
-                  {"em_linear_tweedie", "euler-maruyama", "linear", "tweedie", 1},
-                  {"em_constant_euler", "euler-maruyama", "constant", "euler", 0.5},
-                  {"em_decreasing_mean", "euler-maruyama", "decreasing", "mean", 1},
-                  {"heun_sigma_mean", "sde-heun", "sigma", "mean", 1}};
-  for (const auto& [name, kind, diffusion, last, norm] : settings) {
-    const auto sampler = make_sampler<SdeSettings>(
-        kind, process, steps, [&, diffusion = diffusion, last = last, norm = norm](SdeSettings& s) {
-          s.diffusion = diffusion;
+  const Flow& flow = dynamic_cast<const FlowProcess&>(*process).flow();
+  for (std::string name : fixture.names_with_prefix("out.")) {
+    name = name.substr(0, name.rfind(".x"));
+    const Run run(name);
+    const double norm = norm_of(fixture, name, flow, network);
+    const auto sampler =
+        make_sampler<SdeSettings>(run.sampler(), process, steps, [&](SdeSettings& s) {
+          s.diffusion = testing::diffusion_form(run.form);
           s.norm = norm;
-          s.last = last;
+          s.last = run.last;
           s.last_step = config.at("last_step_size").as_double();
         });
     int64_t calls = 0;
@@ -57,16 +89,13 @@ TEST_P(SdePaths, EverySettingGoesThroughTheStatesOfTheReference) {
         },
         fixture.in("z"), [&](int64_t step) { return noise[step]; }, trajectory.callback());
     EXPECT_EQ(sampler->evaluations(), calls) << name;
-    fixture.expect_close(trajectory.states(), std::string("out.") + name + ".x");
+    fixture.expect_close(trajectory.states(), "out." + name + ".x");
   }
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, SdePaths, ::testing::Values("linear", "gvp"));
-
 // Without noise the SDE is the probability-flow ODE: w = 0 removes the score and the noise.
-TEST(Sde, WithNormZeroIsTheOde) {
-  const Fixture fixture("diffusion/flow_sde_linear");
+REFERENCE_TEST(SdeCases, WithNormZeroItIsTheOde, "diffusion/flow_sde") {
   const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
   const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor z = fixture.in("z");
@@ -75,7 +104,7 @@ TEST(Sde, WithNormZeroIsTheOde) {
       make_sampler<SdeSettings>("euler-maruyama", process, 25, [](SdeSettings& s) { s.norm = 0; });
   const auto ode = make_sampler<OdeSettings>("euler", process, 25, [](OdeSettings&) {});
   testing::expect_close(sde->sample(network, z, [&](int64_t) { return at::ones_like(z); }),
-                        ode->sample(network, z), 1e-5, 1e-6, "norm = 0");
+                        ode->sample(network, z), fixture.rtol(), fixture.atol(), "norm = 0");
 }
 
 TEST(Sde, NeedsNoiseAndRoomForItsSteps) {

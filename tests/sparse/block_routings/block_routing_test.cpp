@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "gallop/sparse/block_routings/p_mod.h"
 #include "gallop/sparse/sparse_loss.h"
 #include "tests/support/errors.h"
@@ -16,7 +18,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::tensor_of;
@@ -49,10 +50,18 @@ BlockBody stand_in(const at::Tensor& A) {
   };
 }
 
-TEST(PMod, MatchesTheReference) {
-  const Fixture fixture("routing/kind_mod_pmod");
-  const int64_t L = 12;
-  Block block("kind = \"p_mod\"\nshare = 0.5", 6, L);
+REFERENCE_TEST(PModCases, MatchTheReference, "routing/kind_mod_pmod") {
+  const Json& config = fixture.config();
+  const int64_t L = config.at("L").as_int();
+  PModSettings settings;
+  settings.dense_above = fixture.number_in("schedule", "1 where it exceeds ([0-9][0-9.eE+-]*)");
+  settings.least = fixture.number_in("schedule", "max\\(\\., ([0-9][0-9.eE+-]*)\\)");
+  // A share that is given is kept as it is, however large or small.
+  std::ostringstream toml;
+  toml.precision(17);
+  toml << "kind = \"p_mod\"\ndense_above = 1\nleast = 0\nshare = " << config.at("ratio").dump()
+       << "\nswing = " << fixture.number_in("weight", "^1 \\+ ([0-9][0-9.eE+-]*)\\*tanh");
+  Block block(toml.str(), config.at("D").as_int(), L);
   block.load({{"routing.weight", fixture.in("w").unsqueeze(0)}, {"routing.bias", fixture.in("b")}});
   const at::Tensor h = fixture.in("h").clone().set_requires_grad(true);
   at::Tensor kept, weight;
@@ -63,26 +72,34 @@ TEST(PMod, MatchesTheReference) {
     return x.add(at_positions(fixture.in("attn"), positions))
         .add(at_positions(fixture.in("mlp"), positions).mul(scale.unsqueeze(-1)));
   };
-  const at::Tensor text_BL = fixture.in("is_text").expand({2, L});
+  const int64_t B = h.size(0);
+  const at::Tensor text_BL = fixture.in("is_text").expand({B, L});
   const at::Tensor out = block->forward(h, body, {.training = true, .modality_BL = text_BL});
   fixture.expect_close(out, "out.h");
   // The body also gets the text, which is always kept and counts apart in the fixture.
   const at::Tensor vision = text_BL.gather(1, kept).eq(0);
-  const at::Tensor vision_BK = kept.masked_select(vision).reshape({2, -1});
+  const at::Tensor vision_BK = kept.masked_select(vision).reshape({B, -1});
+  EXPECT_EQ(vision_BK.size(1), config.at("kept").as_int());
   fixture.expect_close(vision_BK, "out.kept_positions");
-  fixture.expect_close(at::zeros({2, L}, at::TensorOptions(at::kBool)).scatter(1, vision_BK, 1),
+  fixture.expect_close(at::zeros({B, L}, at::TensorOptions(at::kBool)).scatter(1, vision_BK, 1),
                        "out.kept");
   EXPECT_TRUE(weight.masked_select(vision.logical_not()).eq(1).all().item<bool>());
-  fixture.expect_close(weight.masked_select(vision).reshape({2, -1}),
+  fixture.expect_close(weight.masked_select(vision).reshape({B, -1}),
                        fixture.out("weight").gather(1, vision_BK), "out.weight");
+  // A token that is skipped is itself times its weight.
+  const at::Tensor skipped_BL1 = fixture.out("kept").add(text_BL).eq(0).unsqueeze(-1);
+  fixture.expect_close(
+      out.masked_select(skipped_BL1),
+      fixture.in("h").mul(fixture.out("weight").unsqueeze(-1)).masked_select(skipped_BL1),
+      "out.weight");
   out.mul(fixture.in("cotangent")).sum().backward();
   fixture.expect_close(h.grad(), "grad.h");
   fixture.expect_close(block.gradient("routing.weight")[0], "grad.w");
   fixture.expect_close(block.gradient("routing.bias"), "grad.b");
 
-  const PModSettings settings;
-  for (const int64_t blocks : {12, 32}) {
-    const std::string name = "out.ratio_" + std::to_string(blocks);
+  for (const std::string& number : fixture.names_with_prefix("out.ratio_")) {
+    const std::string name = "out.ratio_" + number;
+    const int64_t blocks = std::stoll(number);
     const at::Tensor ratio = fixture.tensor(name).clone();
     for (int64_t i = 0; i < blocks; ++i) ratio[i].fill_(settings.share_of(i, blocks));
     fixture.expect_close(ratio, name);
@@ -126,9 +143,15 @@ TEST(Mod, EverySecondBlockWorksOnTheBestTokens) {
   }
 }
 
-TEST(Mor, ExpertChoiceMatchesTheReference) {
-  const Fixture fixture("routing/kind_mor_expert_choice");
-  Block block("kind = \"mor\"\nlosses = { membership = { weight = 0.5 } }", 5, 6);
+REFERENCE_TEST(MorCases, ExpertChoiceMatchesTheReference, "routing/kind_mor_expert_choice") {
+  const Json& config = fixture.config();
+  const int64_t depths = config.at("depths").as_int();
+  std::ostringstream toml;
+  toml.precision(17);
+  toml << "kind = \"mor\"\nrecursions = " << depths << "\nalpha = " << config.at("alpha").dump()
+       << "\nlosses = { membership = { weight = "
+       << fixture.number_in("loss", "([0-9][0-9.eE+-]*)\\*out\\.aux") << " } }";
+  Block block(toml.str(), config.at("D").as_int(), config.at("L").as_int());
   block.load({{"routing.weight", fixture.in("router")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   const at::Tensor A = fixture.in("A").clone().set_requires_grad(true);
@@ -136,10 +159,12 @@ TEST(Mor, ExpertChoiceMatchesTheReference) {
   const at::Tensor out = block->forward(x, stand_in(A), {.training = true, .routing = &routing});
   fixture.expect_close(out, "out.x");
   ASSERT_EQ(routing.size(), 1u);
-  for (int64_t r = 0; r < 3; ++r) {
+  for (int64_t r = 0; r < depths; ++r) {
     const std::string name = "out.set" + std::to_string(r + 1);
     const at::Tensor member_BL = routing[0].mask_BLE.select(-1, r);
-    fixture.expect_close(member_BL.nonzero().select(1, 1).reshape({2, -1}), name);
+    const at::Tensor set_BK = member_BL.nonzero().select(1, 1).reshape({x.size(0), -1});
+    fixture.expect_close(set_BK, name);
+    EXPECT_EQ(set_BK.size(1), config.at("k").as_array().at(r).as_int());
   }
   const std::vector<LossTotal> losses = total_losses(routing, {});
   ASSERT_EQ(losses.size(), 1u);
@@ -151,12 +176,16 @@ TEST(Mor, ExpertChoiceMatchesTheReference) {
   fixture.expect_all_checked();
 }
 
-TEST(Mor, TokenChoiceMatchesTheReference) {
-  const Fixture fixture("routing/kind_mor_token_choice");
-  Block block(
-      "kind = \"mor\"\nchoice = \"token\"\nlosses = { balance = { weight = 0.1 }, z = { weight = "
-      "0.01 } }",
-      5, 10);
+REFERENCE_TEST(MorCases, TokenChoiceMatchesTheReference, "routing/kind_mor_token_choice") {
+  const Json& config = fixture.config();
+  std::ostringstream toml;
+  toml.precision(17);
+  toml << "kind = \"mor\"\nchoice = \"token\"\nrecursions = " << config.at("depths").as_int()
+       << "\nlosses = { balance = { weight = "
+       << fixture.number_in("loss", "([0-9][0-9.eE+-]*)\\*out\\.balance")
+       << " }, z = { weight = " << fixture.number_in("loss", "([0-9][0-9.eE+-]*)\\*out\\.z")
+       << " } }";
+  Block block(toml.str(), config.at("D").as_int(), config.at("T").as_int());
   block.load({{"routing.weight", fixture.in("router")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   const at::Tensor A = fixture.in("A").clone().set_requires_grad(true);
@@ -194,9 +223,11 @@ TEST(Mor, ScalarExample) {
   }
 }
 
-TEST(TimestepMask, MatchesTheReference) {
-  const Fixture fixture("routing/kind_switch_dit");
-  Block block("kind = \"timestep_mask\"", 6, 4);
+REFERENCE_TEST(TimestepMaskCases, MatchTheReference, "routing/kind_switch_dit") {
+  const Json& config = fixture.config();
+  Block block("kind = \"timestep_mask\"\nexperts = " + config.at("M").dump() +
+                  "\nactive = " + config.at("k").dump(),
+              config.at("D").as_int(), config.at("L").as_int());
   block.load({{"routing.gate.weight", fixture.in("gate_weight")[0]},
               {"routing.gate.bias", fixture.in("gate_bias")[0]},
               {"routing.experts.weight", fixture.in("U")},

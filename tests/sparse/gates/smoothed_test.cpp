@@ -10,21 +10,23 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 
-TEST(SmoothedGate, MatchesTheReference) {
-  const Fixture fixture("routing/kind_smoothed_gate");
+REFERENCE_TEST(SmoothedGateCases, MatchTheReference, "routing/kind_smoothed_gate") {
+  const Json& config = fixture.config();
   for (const std::string name : {"causal", "full"}) {
     nn::Module root;
-    const auto gate = testing::make<Gate>("kind = \"smoothed\"\ntemperature = 2\ncausal = " +
-                                              std::string(name == "causal" ? "true" : "false"),
-                                          {.parent = &root, .D = 4, .experts = 4});
+    const auto gate = testing::make<Gate>(
+        "kind = \"smoothed\"\ntemperature = " + config.at("temperature").dump() +
+            "\ncausal = " + (name == "causal" ? "true" : "false"),
+        {.parent = &root, .D = config.at("D").as_int(), .experts = config.at("E").as_int()});
     testing::load(root, {{"router.similarity", fixture.in("similarity")}});
     const at::Tensor u = fixture.in("u").clone().set_requires_grad(true);
     const at::Tensor W = fixture.in("gate").clone().set_requires_grad(true);
     const Scores scores = gate->scores({.logits_BLE = u.matmul(W.t()), .x_BLD = u});
-    const Selected selected = testing::Selector("kind = \"token\"", {2, 5, 4}, 2).select(scores);
+    const Selected selected =
+        testing::Selector("kind = \"token\"", scores.gate_BLE.sizes(), config.at("k").as_double())
+            .select(scores);
     const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected);
     const std::string out = "out." + name + ".", grad = "grad." + name + ".";
     fixture.expect_close(scores.gate_BLE, out + "scores");

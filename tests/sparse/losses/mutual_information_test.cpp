@@ -15,7 +15,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::loss_of;
 using testing::tensor_of;
 
@@ -27,10 +26,12 @@ RoutingRecord record_of(const at::Tensor& logits_BLE) {
 }
 
 // The fixture's tokens are samples of one token here, their tasks the labels.
-TEST(MutualInformation, OfTaskAndExpertMatchesTheReference) {
-  const Fixture fixture("routing/kind_task_information_loss");
+REFERENCE_TEST(MutualInformationCases, OfTaskAndExpertMatchTheReference,
+               "routing/kind_task_information_loss") {
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
-  fixture.expect_close(joint_probability(logits, fixture.in("task"), 3), "out.joint");
+  fixture.expect_close(
+      joint_probability(logits, fixture.in("task"), fixture.config().at("tasks").as_int()),
+      "out.joint");
   RoutingRecord record = record_of(logits.unsqueeze(1));
   record.label_B = fixture.in("task");
   const at::Tensor loss = loss_of("mutual_information", record);

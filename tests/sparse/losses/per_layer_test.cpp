@@ -13,19 +13,20 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
-
-TEST(PerLayer, MatchesTheReference) {
-  const Fixture fixture("routing/plr");
-  const at::Tensor target = models::patchify(fixture.in("target_image"), 2);
+REFERENCE_TEST(PerLayerCases, MatchTheReference, "routing/plr") {
+  const Json& config = fixture.config();
+  const int64_t layers = config.at("layers").as_int();
+  const at::Tensor target =
+      models::patchify(fixture.in("target_image"), config.at("patch").as_int());
   fixture.expect_close(target, "out.target");
-  for (const std::string reduction : {"sum", "mean"}) {
+  for (const Json& named : config.at("reductions").as_array()) {
+    const std::string& reduction = named.as_string();
     const auto loss = testing::make<SparseLoss>(
-        "kind = \"per_layer\"\nweight = 1\nreduction = \"" + reduction + "\"", {.layers = 3});
+        "kind = \"per_layer\"\nweight = 1\nreduction = \"" + reduction + "\"", {.layers = layers});
     EXPECT_TRUE(loss->needs_head());
     const at::Tensor heads = fixture.in("heads").clone().set_requires_grad(true);
     std::vector<at::Tensor> values;
-    for (int64_t layer = 0; layer < 3; ++layer) {
+    for (int64_t layer = 0; layer < layers; ++layer) {
       RoutingRecord record;
       record.head_BLH = heads[layer];
       values.push_back(loss->value(record, target));

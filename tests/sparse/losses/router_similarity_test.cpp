@@ -17,14 +17,10 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::tensor_of;
 
-class SparseLossFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(SparseLossFixture, LossesAndStatisticsMatchTheReference) {
-  const Fixture fixture(std::string("routing/losses_") + GetParam());
+REFERENCE_TEST(SparseLossCases, LossesAndStatisticsMatchTheReference, "routing/losses") {
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
   const int64_t E = logits.size(-1);
   const at::Tensor mask_TE = fixture.in("mask").reshape({-1, E});
@@ -59,13 +55,6 @@ TEST_P(SparseLossFixture, LossesAndStatisticsMatchTheReference) {
   }
   fixture.expect_all_checked();
 }
-
-INSTANTIATE_TEST_SUITE_P(All, SparseLossFixture,
-                         ::testing::Values("race", "race_large", "token_choice", "expert_choice",
-                                           "one_expert_takes_all", "one_token_takes_all",
-                                           "empty_mask", "full_mask", "single_expert", "hand_k1",
-                                           "hand_k1p5", "toy_two_pairs", "toy_all_pairs"),
-                         [](const auto& info) { return std::string(info.param); });
 
 double similarity(const at::Tensor& logits_TE, const at::Tensor& mask_TE) {
   return router_similarity(logits_TE, mask_TE).item<double>();

@@ -19,7 +19,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::Selector;
 
@@ -59,17 +58,19 @@ Choice choose(const at::Tensor& logits_BLE, const std::string& gate, const std::
   return choice;
 }
 
-TEST(CosineRouter, MatchesTheReference) {
-  const Fixture fixture("routing/kind_cosine_gate");
-  for (const std::string name : {"soft", "clamped"}) {
-    Routing router("kind = \"cosine\"\nprojection = 4", 6, 5,
+REFERENCE_TEST(CosineRouterCases, MatchTheReference, "routing/kind_cosine_gate") {
+  const Json& config = fixture.config();
+  EXPECT_EQ(fixture.number_in("temperature", "ln ([0-9][0-9.eE+-]*)"), 100);
+  for (const std::string& name : fixture.names_with_prefix("in.tau_")) {
+    Routing router("kind = \"cosine\"\nprojection = " + config.at("projected").dump(),
+                   config.at("D").as_int(), config.at("E").as_int(),
                    {{"router.projection.weight", fixture.in("projection")},
                     {"router.projection.bias", fixture.in("projection_bias")},
                     {"router.experts.weight", fixture.in("experts")},
                     {"router.temperature", fixture.in("tau_" + name)}});
     const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
     const at::Tensor logits = router.forward(x.unsqueeze(0)).logits_BLE;
-    const Choice choice = choose(logits, "softmax", "sum", 2);
+    const Choice choice = choose(logits, "softmax", "sum", config.at("k").as_double());
     fixture.expect_close(logits[0], "out." + name + ".logits");
     fixture.expect_close(choice.selected.mask_BLE[0], "out." + name + ".mask");
     fixture.expect_close(choice.weight_TE, "out." + name + ".weight");
@@ -84,14 +85,14 @@ TEST(CosineRouter, MatchesTheReference) {
   fixture.expect_all_checked();
 }
 
-TEST(CentroidRouter, MatchesTheReference) {
-  const Fixture fixture("routing/kind_centroid_gate");
+REFERENCE_TEST(CentroidRouterCases, MatchTheReference, "routing/kind_centroid_gate") {
+  const Json& config = fixture.config();
   for (const std::string rule : {"farthest", "nearest"}) {
-    Routing router("kind = \"centroid\"\nrule = \"" + rule + "\"", 6, 5,
-                   {{"router.centroids", fixture.in("centroids")}});
+    Routing router("kind = \"centroid\"\nrule = \"" + rule + "\"", config.at("D").as_int(),
+                   config.at("E").as_int(), {{"router.centroids", fixture.in("centroids")}});
     const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
     const at::Tensor logits = router.forward(x.unsqueeze(0)).logits_BLE;
-    const Choice choice = choose(logits, "identity", "softmax", 2);
+    const Choice choice = choose(logits, "identity", "softmax", config.at("k").as_double());
     fixture.expect_close(logits[0].abs(), "out.distance");
     fixture.expect_close(choice.selected.mask_BLE[0], "out." + rule + ".mask");
     fixture.expect_close(choice.weight_TE, "out." + rule + ".weight");
@@ -103,21 +104,24 @@ TEST(CentroidRouter, MatchesTheReference) {
 
 // The fixture's numbers stand for x W, x N and the noise, so the loss and the weights are formed
 // from them; the next test is of the router that makes them.
-TEST(NoisyRouter, LossesMatchTheReference) {
-  const Fixture fixture("routing/kind_noisy_topk");
+REFERENCE_TEST(NoisyRouterCases, LossesMatchTheReference, "routing/kind_noisy_topk") {
+  const Json& config = fixture.config();
+  const double active = config.at("k").as_double();
   const at::Tensor clean = fixture.in("logits").clone().set_requires_grad(true);
   const at::Tensor raw = fixture.in("noise_raw").clone().set_requires_grad(true);
-  const at::Tensor scale = raw.exp().log1p().add(0.01);
+  const at::Tensor scale = raw.exp().log1p().add(
+      fixture.number_in("noisy", "softplus\\(in\\.noise_raw\\)\\+([0-9][0-9.eE+-]*)"));
   const at::Tensor noisy = clean.add(fixture.in("noise").mul(scale));
   fixture.expect_close(noisy, "out.noisy");
   const Scores scores = testing::scores_of("identity", noisy.unsqueeze(0));
-  const Selected selected = Selector("kind = \"token\"", {1, 14, 6}, 2).select(scores);
+  const Selected selected =
+      Selector("kind = \"token\"", scores.gate_BLE.sizes(), active).select(scores);
   fixture.expect_close(selected.mask_BLE[0], "out.mask");
   const at::Tensor weights = testing::weights_of("kind = \"softmax\"", scores, selected)[0];
   fixture.expect_close(weights, "out.weight");
   fixture.expect_close(weights.sum(0), "out.importance");
 
-  RoutingRecord record = testing::record_of(scores, selected, 2, "kind = \"softmax\"");
+  RoutingRecord record = testing::record_of(scores, selected, active, "kind = \"softmax\"");
   record.extras = {{"clean_logits", clean.unsqueeze(0)}, {"noise_scale", scale.unsqueeze(0)}};
   fixture.expect_close(expected_load(record)[0].sum(0), "out.load");
   const at::Tensor importance = testing::loss_of("importance", record);
@@ -149,16 +153,17 @@ TEST(NoisyRouter, AddsKeyedNoiseInTrainingOnly) {
   EXPECT_TRUE(router.forward(x, {.training = false}).logits_BLE.eq(0).all().item<bool>());
 }
 
-TEST(PrototypeRouter, ProMoeMatchesTheReference) {
-  const Fixture fixture("routing/kind_promoe");
-  Routing router("kind = \"prototype\"", 6, 5,
+REFERENCE_TEST(PrototypeRouterCases, ProMoeMatchesTheReference, "routing/kind_promoe") {
+  const Json& config = fixture.config();
+  const double active = config.at("k").as_double();
+  Routing router("kind = \"prototype\"", config.at("D").as_int(), config.at("E").as_int(),
                  {{"router.prototypes.weight", fixture.in("prototypes")}});
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   // One token a sample, so that labels are those of tokens.
   const Routed routed = router.forward(x.unsqueeze(1));
   const Scores scores = testing::scores_of("identity", routed.logits_BLE);
   fixture.expect_close(routed.logits_BLE.squeeze(1), "out.scores");
-  const Selector selector("kind = \"conditional\"", {14, 1, 5}, 1);
+  const Selector selector("kind = \"conditional\"", scores.gate_BLE.sizes(), active);
   const Selected selected = selector->select(
       scores, {.training = true, .unconditional_B = fixture.in("null_label").to(at::kBool)});
   fixture.expect_close(selected.mask_BLE.squeeze(1), "out.mask");
@@ -168,12 +173,13 @@ TEST(PrototypeRouter, ProMoeMatchesTheReference) {
   fixture.expect_close(x.grad(), "grad.weight.x");
   fixture.expect_close(router.gradient("prototypes.weight"), "grad.weight.prototypes");
 
-  RoutingRecord record = testing::record_of(scores, selected, 1);
+  RoutingRecord record = testing::record_of(scores, selected, active);
   record.x_BLD = x.unsqueeze(1);
   record.extras = routed.extras;
   x.mutable_grad().reset();
   routed.extras.at("prototypes").mutable_grad().reset();
-  const at::Tensor loss = testing::loss_of("contrastive", record, "temperature = 0.07");
+  const at::Tensor loss =
+      testing::loss_of("contrastive", record, "temperature = " + config.at("temperature").dump());
   fixture.expect_close(loss, "out.loss");
   loss.backward();
   fixture.expect_close(x.grad(), "grad.loss.x");

@@ -16,7 +16,6 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::scores_of;
@@ -25,17 +24,13 @@ using testing::tensor_of;
 
 at::Tensor whole(int64_t value) { return at::zeros({}, at::TensorOptions(at::kLong)).add(value); }
 
-class Top1Fixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(Top1Fixture, MatchesTheReference) {
-  const Fixture fixture(std::string("routing/kind_capacity_") + GetParam());
+REFERENCE_TEST(CapacityCases, Top1MatchesTheReference, "routing/kind_capacity_top1") {
   const int64_t T = fixture.config().at("T").as_int(), E = fixture.config().at("E").as_int();
   CapacitySettings settings;
   settings.factor = fixture.config().at("capacity_factor").as_double();
-  for (const char* rounding : {"tutel", "deepspeed", "floor"}) {
+  for (const auto& [rounding, want] : fixture.config().at("capacity_rules").as_object()) {
     settings.rounding = rounding;
-    EXPECT_EQ(settings.capacity(T, E, 1),
-              fixture.config().at("capacity_rules").at(rounding).as_int());
+    EXPECT_EQ(settings.capacity(T, E, 1), want.as_int()) << rounding;
   }
   settings.rounding = "tutel";
   const int64_t capacity = settings.capacity(T, E, 1);
@@ -66,9 +61,10 @@ TEST_P(Top1Fixture, MatchesTheReference) {
 
     // The selection itself, where its order needs no given priorities.
     if (std::string(order) == "random") continue;
-    const Selector selector("kind = \"capacity\"\nfactor = " + std::to_string(settings.factor) +
-                                "\norder = \"" + order + "\"",
-                            {1, T, E}, 1);
+    const Selector selector(
+        "kind = \"capacity\"\nfactor = " + fixture.config().at("capacity_factor").dump() +
+            "\norder = \"" + order + "\"",
+        {1, T, E}, 1);
     const Selected chosen = selector.select(scores);
     EXPECT_TRUE(chosen.mask_BLE.equal(selected.mask_BLE)) << order;
     logits.mutable_grad().reset();
@@ -80,21 +76,20 @@ TEST_P(Top1Fixture, MatchesTheReference) {
   fixture.expect_all_checked();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Top1Fixture, ::testing::Values("top1", "top1_tight", "top1_hand"),
-                         [](const auto& info) { return std::string(info.param); });
-
-TEST(Capacity, Top2MatchesTheReference) {
-  const Fixture fixture("routing/kind_capacity_top2");
-  const int64_t T = 12, E = 4, D = 6;
+REFERENCE_TEST(CapacityCases, Top2MatchesTheReference, "routing/kind_capacity_top2") {
+  const Json& config = fixture.config();
+  const int64_t T = config.at("T").as_int(), E = config.at("E").as_int(),
+                D = config.at("D").as_int();
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   const Scores scores = scores_of("softmax", logits.unsqueeze(0));
-  const Selector selector("kind = \"capacity\"\nfactor = 0.75", {1, T, E}, 2);
+  const std::string factor = config.at("capacity_factor").dump();
+  const Selector selector("kind = \"capacity\"\nfactor = " + factor, {1, T, E}, 2);
   const Selected selected = selector.select(scores);
   CapacitySettings settings;
-  settings.factor = 0.75;
+  settings.factor = config.at("capacity_factor").as_double();
   const int64_t capacity = settings.capacity(T, E, 2);
-  EXPECT_EQ(capacity, fixture.config().at("capacity").as_int());
+  EXPECT_EQ(capacity, config.at("capacity").as_int());
   const Placement placed = place(logits, 2, capacity, at::arange(T));
   fixture.expect_close(placed.expert_Tk, "out.experts");
   fixture.expect_close(placed.location_Tk, "out.location");

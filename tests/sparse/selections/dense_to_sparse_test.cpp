@@ -10,15 +10,16 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::scores_of;
 using testing::Selector;
 
-TEST(DenseToSparse, MatchesTheReference) {
-  const Fixture fixture("routing/kind_evomoe");
+REFERENCE_TEST(DenseToSparseCases, MatchTheReference, "routing/kind_evomoe") {
   DenseToSparseSettings settings;
-  settings.steps = 100;
+  settings.from = fixture.number_in("schedule", "tmax ([0-9][0-9.eE+-]*)");
+  settings.to = fixture.number_in("schedule", "tmin ([0-9][0-9.eE+-]*)");
+  settings.steps = static_cast<int64_t>(fixture.number_in("schedule", "T ([0-9]+)"));
+  settings.threshold = fixture.config().at("threshold").as_double();
   for (const char* schedule : {"exponential", "linear"}) {
     settings.schedule = schedule;
     const std::string out = std::string("out.schedule.") + schedule;

@@ -12,17 +12,13 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::scores_of;
 using testing::Selector;
 
 constexpr const char* kBias = "router.e_score_correction_bias";
 
-class GroupedFixture : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(GroupedFixture, MatchesTheReference) {
-  const Fixture fixture(std::string("routing/kind_grouped_sigmoid") + GetParam());
+REFERENCE_TEST(GroupedCases, MatchTheReference, "routing/kind_grouped_sigmoid") {
   const Json& config = fixture.config();
   const int64_t groups = config.at("n_group").as_int(), kept = config.at("topk_group").as_int();
   const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
@@ -37,7 +33,7 @@ TEST_P(GroupedFixture, MatchesTheReference) {
   fixture.expect_close(selected.mask_BLE[0], "out.mask");
 
   std::ostringstream scaled;
-  scaled << "kind = \"sum\"\nscale = " << config.at("scaling").as_double();
+  scaled << "kind = \"sum\"\nscale = " << config.at("scaling").dump();
   const at::Tensor weights = testing::weights_of(scaled.str(), scores, selected)[0];
   fixture.expect_close(weights, "out.weight");
   weights.mul(fixture.in("cotangent")).sum().backward();
@@ -51,17 +47,14 @@ TEST_P(GroupedFixture, MatchesTheReference) {
   fixture.expect_all_checked({"out.groups"});
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GroupedFixture, ::testing::Values("", "_one_group"),
-                         [](const auto& info) {
-                           return std::string(info.index == 0 ? "groups" : "one_group");
-                         });
-
-TEST(Grouped, TheBiasFollowsTheReference) {
-  const Fixture fixture("routing/bias_update");
-  Selector selector("kind = \"grouped\"\nbias_rate = 0.05", {1, 24, 6}, 2);
+REFERENCE_TEST(GroupedCases, TheBiasFollowsTheReference, "routing/bias_update") {
+  const Json& config = fixture.config();
+  Selector selector("kind = \"grouped\"\nbias_rate = " + config.at("u").dump(),
+                    {1, config.at("T").as_int(), config.at("E").as_int()},
+                    config.at("k").as_double());
   nn::Parameter& bias = selector.buffer(kBias);
   bias->copy_(fixture.in("bias"));
-  for (int64_t step = 0; step < 3; ++step) {
+  for (int64_t step = 0; step < config.at("steps").as_int(); ++step) {
     const std::string out = "out.step" + std::to_string(step) + ".";
     const Scores scores = scores_of("sigmoid", fixture.in("logits")[step].unsqueeze(0));
     const Selected selected = selector.select(scores);

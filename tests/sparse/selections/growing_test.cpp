@@ -10,12 +10,10 @@
 namespace gallop::sparse {
 namespace {
 
-using testing::Fixture;
 using testing::random_normal;
 using testing::Selector;
 
-TEST(Growing, ScheduleMatchesTheReference) {
-  const Fixture fixture("routing/kind_k_schedule");
+REFERENCE_TEST(GrowingCases, SchedulesMatchTheReference, "routing/kind_k_schedule") {
   GrowingSettings settings;
   settings.from = fixture.config().at("kmin").as_int();
   settings.steps = fixture.config().at("T").as_int();

@@ -16,7 +16,6 @@ namespace gallop::training {
 namespace {
 
 using ::testing::AllOf;
-using testing::Fixture;
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TensorsModule;
@@ -32,14 +31,20 @@ std::unique_ptr<Optimizer> adamw(const nn::Module& model, const std::string& set
   return config::make<Optimizer>(choice.optimizer, {trainable_parameters(model)});
 }
 
-TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
-  const Fixture fixture("diffusion/adamw");
+REFERENCE_TEST(AdamWCases, MoveParametersAsThePublishedOptimizer, "diffusion/adamw") {
+  fixture.expect_constant("amsgrad", false);
   const int64_t steps = fixture.config().at("steps").as_int();
+  const Json::Array& betas = fixture.config().at("betas").as_array();
+  ASSERT_EQ(betas.size(), 2u);
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const std::string& name : fixture.names_with_prefix("in.param."))
+    tensors.emplace_back(name, fixture.in("param." + name));
   for (const auto& [run, settings] : fixture.config().at("runs").as_object()) {
-    TensorsModule model(
-        {{"0", fixture.in("param.0")}, {"1", fixture.in("param.1")}, {"2", fixture.in("param.2")}});
-    const auto optimizer = adamw(model, "lr = 1.0, decay = " + settings.at("weight_decay").dump() +
-                                            ", eps = " + settings.at("eps").dump());
+    TensorsModule model(tensors);
+    const auto optimizer =
+        adamw(model, "lr = 1.0, beta1 = " + betas[0].dump() + ", beta2 = " + betas[1].dump() +
+                         ", decay = " + settings.at("weight_decay").dump() +
+                         ", eps = " + settings.at("eps").dump());
     const auto parameters = model.parameters();
     std::vector<at::Tensor> trajectories;
     for (const auto* parameter : parameters) {
@@ -50,7 +55,7 @@ TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
     for (int64_t step = 0; step < steps; ++step) {
       for (size_t i = 0; i < parameters.size(); ++i) {
         (**parameters[i]).mutable_grad() =
-            fixture.in("grad." + std::to_string(i)).select(0, step).clone();
+            fixture.in("grad." + tensors[i].first).select(0, step).clone();
       }
       optimizer->step(step + 1, settings.at("lr").as_array()[step].as_double(), 1);
       for (size_t i = 0; i < parameters.size(); ++i) {
@@ -58,7 +63,7 @@ TEST(AdamW, MovesParametersAsThePublishedOptimizer) {
       }
     }
     for (size_t i = 0; i < parameters.size(); ++i) {
-      fixture.expect_close(trajectories[i], "out." + run + ".param." + std::to_string(i));
+      fixture.expect_close(trajectories[i], "out." + run + ".param." + tensors[i].first);
     }
     for (const auto& [name, tensor] : optimizer->state()) {
       fixture.expect_close(tensor, "out." + run + "." + name);
