@@ -20,6 +20,8 @@ struct Kind {
 
 // A line here and a REFERENCE_TEST that names it make a new kind.
 constexpr Kind kKinds[] = {
+    {"activation", "ffn"},
+    {"activation", "gelu_tanh"},
     {"diffusion", "adamw"},
     {"diffusion", "ancestral_loop"},
     {"diffusion", "clip_grad_norm"},
@@ -48,6 +50,7 @@ constexpr Kind kKinds[] = {
     {"dit", "patchify"},
     {"dit", "pos_embed_2d"},
     {"dit", "timestep_embed"},
+    {"experts", "smoe_dropout_layer"},
     {"moe", "diffmoe_block"},
     {"moe", "diffmoe_model"},
     {"moe", "dit_moe"},
@@ -57,6 +60,7 @@ constexpr Kind kKinds[] = {
     {"moe", "race"},
     {"moe", "racedit"},
     {"moe", "strategies"},
+    {"norm", "layernorm_no_affine"},
     {"routing", "bias_update"},
     {"routing", "combination_usage"},
     {"routing", "gates"},
