@@ -73,10 +73,10 @@ void expect_same_input(const RecordingModel::Call& a, const RecordingModel::Call
 TEST(ImageGeneration, AMicroBatchIsAFunctionOfSeedAndPosition) {
   const RecordingModel through = recording(), resumed = recording(), other = recording();
   const auto task = make_task(small());
-  task->start(0);
+  task->start(0, 0);
   for (int64_t n = 0; n < 9; ++n) task->train(through, n);  // into the second epoch
   const auto again = make_task(small());
-  again->start(8);
+  again->start(8, 48);
   const TrainOutput output = again->train(resumed, 8);
   expect_same_input(through.calls[8], resumed.calls[0]);
   EXPECT_TRUE(resumed.calls[0].training);
@@ -85,7 +85,7 @@ TEST(ImageGeneration, AMicroBatchIsAFunctionOfSeedAndPosition) {
   Task::Args args = small();
   args.seed = 6;
   const auto another = make_task(args);
-  another->start(8);
+  another->start(8, 48);
   another->train(other, 8);
   EXPECT_FALSE(other.calls[0].timestep_B.equal(resumed.calls[0].timestep_B));
   EXPECT_FALSE(other.calls[0].x_BCHW.equal(resumed.calls[0].x_BCHW));
@@ -94,18 +94,38 @@ TEST(ImageGeneration, AMicroBatchIsAFunctionOfSeedAndPosition) {
 TEST(ImageGeneration, ASampleOfTheStreamDoesNotDependOnTheBatch) {
   const RecordingModel in_six = recording(0.5), in_twelve = recording(0.5);
   const auto six = make_task(small(6)), twelve = make_task(small(12));
-  six->start(0);
-  twelve->start(0);
+  six->start(0, 0);
+  twelve->start(0, 0);
   for (int64_t n = 0; n < 4; ++n) six->train(in_six, n);
   for (int64_t n = 0; n < 2; ++n) twelve->train(in_twelve, n);
   expect_same_input(joined(in_six), joined(in_twelve));
+}
+
+// A run that goes on with another batch goes on where it was, with the same noise for each place.
+TEST(ImageGeneration, TheBatchMayChangeAtAnyPlaceOfTheStream) {
+  const RecordingModel in_six = recording(0.5), in_parts = recording(0.5);
+  const auto six = make_task(small(6)), first = make_task(small(6)), then = make_task(small(4));
+  six->start(0, 0);
+  first->start(0, 0);
+  then->start(3, 18);
+  std::vector<int64_t> whole, parts;
+  const auto train = [](Task& task, const RecordingModel& model, int64_t n,
+                        std::vector<int64_t>& samples) {
+    const TrainOutput output = task.train(model, n);
+    samples.insert(samples.end(), output.samples.begin(), output.samples.end());
+  };
+  for (int64_t n = 0; n < 5; ++n) train(*six, in_six, n, whole);
+  for (int64_t n = 0; n < 3; ++n) train(*first, in_parts, n, parts);
+  for (int64_t n = 3; n < 6; ++n) train(*then, in_parts, n, parts);
+  EXPECT_EQ(parts, whole);
+  expect_same_input(joined(in_six), joined(in_parts));
 }
 
 TEST(ImageGeneration, MicroBatchesComeInOrder) {
   const RecordingModel model = recording();
   const auto task = make_task(small());
   EXPECT_THAT(message_of([&] { task->train(model, 0); }), HasSubstr("micro-batch 0"));
-  task->start(3);
+  task->start(3, 18);
   EXPECT_THAT(message_of([&] { task->train(model, 4); }),
               HasSubstr("micro-batch 4 was asked for, and the reader is at 3"));
   EXPECT_EQ(message_of([&] { task->train(model, 3); }), "no error");
@@ -116,7 +136,7 @@ TEST(ImageGeneration, LabelsAreDroppedAtTheModelsRate) {
   for (const double rate : {0.0, 0.1, 0.5}) {
     const RecordingModel model = recording(rate);
     const auto task = make_task(small(batch));
-    task->start(0);
+    task->start(0, 0);
     for (int64_t n = 0; n < batches; ++n) task->train(model, n);
     const at::Tensor label_B = joined(model).label_B;
     const auto dropped = label_B.eq(3).sum().item<double>();
@@ -137,7 +157,7 @@ TEST(ImageGeneration, LossesComeApart) {
     if (first == nullptr) first = static_cast<const RecordingLoss*>(losses[0].get());
   }
   const auto task = make_task(small());
-  task->start(0);
+  task->start(0, 0);
   const TrainOutput output = task->train(model, 0);
 
   ASSERT_EQ(output.losses.size(), 3u);
@@ -172,7 +192,7 @@ TEST(ImageGeneration, DdpmWithLearnedSigmaTrainsTheHeadOnTheImageChannels) {
   const auto model = task->make_model();
   EXPECT_EQ(model->output_channels(), 2);
   randomize(*model);
-  task->start(0);
+  task->start(0, 0);
   const TrainOutput output = task->train(*model, 0);
   std::vector<std::string> names, parts;
   at::Tensor total;
@@ -197,7 +217,7 @@ TEST(ImageGeneration, TheHeldOutSetIsFixed) {
   const RecordingModel once = recording(0.9), twice = recording(0.9), other = recording(0.9);
   const auto task = make_task(small());
   const EvalOutput first = task->evaluate(once);
-  task->start(0);
+  task->start(0, 0);
   task->train(other, 0);  // changes nothing
   const EvalOutput second = task->evaluate(twice);
   expect_same_input(joined(once), joined(twice));
@@ -284,13 +304,13 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
   };
   const at::Tensor first = route(*task);
   EXPECT_EQ(first.size(0), 3 * 2 * 6);
-  task->start(0);
+  task->start(0, 0);
   const double before = task->train(*model, 0).losses[0].value.item<double>();
   EXPECT_TRUE(route(*task).equal(first));
   const double after = task->train(*model, 1).losses[0].value.item<double>();
 
   const auto other = make_task(small());
-  other->start(0);
+  other->start(0, 0);
   EXPECT_EQ(other->train(*model, 0).losses[0].value.item<double>(), before);
   EXPECT_EQ(other->train(*model, 1).losses[0].value.item<double>(), after);
   EXPECT_TRUE(route(*other).equal(first));
@@ -309,7 +329,7 @@ TEST(ImageGeneration, AStepIsItsMicroBatches) {
     const auto task = make_task(args);
     const auto model = task->make_model();
     randomize(*model);
-    task->start(first);
+    task->start(first, 6 * first);
     std::vector<double> values;
     for (int64_t i = first; i < 4; ++i) {
       for (const NamedLoss& loss : task->train(*model, i).losses) {
@@ -339,7 +359,7 @@ TEST(ImageGeneration, AnUnconditionalModelSeesNoLabels) {
     const auto model = task->make_model();
     EXPECT_EQ(model->args().classes, 0);
     randomize(*model);
-    task->start(0);
+    task->start(0, 0);
     EXPECT_GT(task->train(*model, 0).losses[0].value.item<double>(), 0);
     EXPECT_GT(task->evaluate(*model).losses[0].second, 0);
     EXPECT_THAT(task->sample(*model, {.steps = 2, .labels = {0, 0}}).sizes().vec(),
@@ -358,14 +378,14 @@ TEST(ImageGeneration, KnownDataAreOpenedOnFirstUseOnly) {
   EXPECT_EQ(task->data_info().classes, 3);
   randomize(*model);
   EXPECT_EQ(task->sample(*model, {.steps = 1, .labels = {0}}).size(0), 1);
-  EXPECT_THAT(message_of([&] { task->start(0); }), HasSubstr("cannot be opened"));
+  EXPECT_THAT(message_of([&] { task->start(0, 0); }), HasSubstr("cannot be opened"));
 }
 
 TEST(ImageGeneration, OtherDataThanKnownAreRefused) {
   Task::Args args = small();
   args.info = synthetic_info();
   args.info->classes = 10;
-  EXPECT_THAT(message_of([&] { make_task(args)->start(0); }),
+  EXPECT_THAT(message_of([&] { make_task(args)->start(0, 0); }),
               HasSubstr("the train split has 3 classes, expected are 10"));
   args.info = synthetic_info();
   args.info->width = 16;

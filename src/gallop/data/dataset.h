@@ -23,6 +23,8 @@ struct DatasetInfo {
   std::string detail;  ///< encoder, scale factor, crop: one line for `gallop data info`
   /// What a person should know who trains on it: files that are not read, what was guessed.
   std::vector<std::string> notices;
+  std::string
+      content;  ///< hash by which a change of the data is told (data/identity.h); empty: none
 };
 
 /// Random access to samples, from several threads at once.
@@ -33,6 +35,7 @@ class Dataset {
   struct Args {
     std::string split = "train";
     int64_t channels = 0, height = 0, width = 0;  ///< wanted size, 0: as stored
+    bool skip_unreadable = false;  ///< opening does not fail on a sample that cannot be read
     /// The side to which images are made square: `setting`, else what is wanted here; 0: as stored.
     int64_t side(int64_t setting) const {
       return setting > 0 || height != width ? setting : height;
@@ -56,6 +59,8 @@ struct DataConfig : config::Fields<DataConfig> {
   config::Component source{"dataset", "idx"};
   bool flip = false;
   int64_t workers = 1, queue = 4;
+  std::string on_error = "stop";
+  bool skips_unreadable() const { return on_error == "skip"; }
   void fields(config::Visitor& v) override;
 };
 

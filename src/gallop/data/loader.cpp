@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -34,12 +35,13 @@ int64_t Order::at(int64_t position) const {
   return permutation_[static_cast<size_t>(position % count_)];
 }
 
-// Worker w of W makes the batches first + w, first + w + W, ... into a queue of its own, and `next`
-// takes from the queues in turn: the order needs no sorting and does not depend on who is faster.
+// Worker w of W makes the batches w, w + W, ... from the first on into a queue of its own, and
+// `next` takes from the queues in turn: the order needs no sorting and does not depend on who is
+// faster.
 struct Loader::State {
   using Item = std::variant<Batch, std::exception_ptr>;
 
-  std::shared_ptr<const Dataset> dataset;
+  std::optional<SampleReader> reader;
   bool flip = false;
   int64_t batch = 1;
   uint64_t seed = 0;
@@ -56,16 +58,17 @@ struct Loader::State {
     for (auto& worker : workers) worker.join();
   }
 
-  Batch make(const Order& order, int64_t n) const {
-    const DatasetInfo& info = dataset->info();
+  Batch make(const Order& order, int64_t first) const {
+    const DatasetInfo& info = reader->info();
     const auto size = static_cast<size_t>(info.channels * info.height * info.width);
-    Batch result{.step = n, .indices = {}, .images = {}, .labels = {}};
+    Batch result;
+    result.position = first;
     result.images.resize(static_cast<size_t>(batch) * size);
     for (int64_t i = 0; i < batch; ++i) {
-      const int64_t position = n * batch + i;
-      const int64_t index = order.at(position);
+      const int64_t position = first + i;
       const auto image = std::span(result.images).subspan(static_cast<size_t>(i) * size, size);
-      const int64_t label = dataset->read(index, image);
+      const auto [index, label] =
+          reader->read(order.at(position), position, image, result.unreadable);
       const NoiseKey key{seed, "flip", static_cast<uint64_t>(position), 0};
       if (flip && uniform_below(2, key) == 1) mirror(image, info.width);
       result.indices.push_back(index);
@@ -76,9 +79,9 @@ struct Loader::State {
 
   void work(BoundedQueue<Item>& queue, int64_t first) const {
     try {
-      const Order order(dataset->info().count, seed);
-      const auto stride = static_cast<int64_t>(queues.size());
-      for (int64_t n = first; queue.push(make(order, n)); n += stride) {
+      const Order order(reader->info().count, seed);
+      const int64_t stride = batch * static_cast<int64_t>(queues.size());
+      for (int64_t at = first; queue.push(make(order, at)); at += stride) {
       }
     } catch (...) {
       queue.push(std::current_exception());
@@ -87,12 +90,12 @@ struct Loader::State {
 };
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, const DataConfig& config, int64_t batch,
-               uint64_t seed, int64_t first_batch)
+               uint64_t seed, int64_t first)
     : state_(std::make_unique<State>()) {
-  require(batch > 0 && first_batch >= 0, "a loader of batches of ", batch, " from batch ",
-          first_batch, " on: the size must be at least 1, the first at least 0");
+  require(batch > 0 && first >= 0, "a loader of batches of ", batch, " from sample ", first,
+          " on: the size must be at least 1, the first at least 0");
   State& s = *state_;
-  s.dataset = std::move(dataset);
+  s.reader.emplace(std::move(dataset), config.skips_unreadable(), seed, "train");
   s.flip = config.flip;
   s.batch = batch;
   s.seed = seed;
@@ -102,7 +105,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const DataConfig& config,
     s.queues.push_back(std::make_unique<BoundedQueue<State::Item>>(room));
   for (int64_t w = 0; w < workers; ++w)
     s.workers.emplace_back(&State::work, &s, std::ref(*s.queues[static_cast<size_t>(w)]),
-                           first_batch + w);
+                           first + w * batch);
 }
 
 Loader::~Loader() = default;

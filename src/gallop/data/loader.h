@@ -5,15 +5,17 @@
 #include <vector>
 
 #include "gallop/data/dataset.h"
+#include "gallop/data/unreadable.h"
 
 namespace gallop::data {
 
 /// One batch in memory.
 struct Batch {
-  int64_t step = 0;              ///< which batch of the run, from 0
-  std::vector<int64_t> indices;  ///< [B] sample indices in the data set
-  std::vector<float> images;     ///< [B, C, H, W]
-  std::vector<int64_t> labels;   ///< [B], empty without labels
+  int64_t position = 0;                ///< of its first sample in the stream
+  std::vector<int64_t> indices;        ///< [B] sample indices in the data set
+  std::vector<float> images;           ///< [B, C, H, W]
+  std::vector<int64_t> labels;         ///< [B], empty without labels
+  std::vector<Unreadable> unreadable;  ///< whose place others took (data.on_error = "skip")
 };
 
 /// Sample index at position `position` (0-based over the whole run) of the endless stream: epoch e
@@ -32,14 +34,15 @@ class Order {
   mutable std::vector<int64_t> permutation_;
 };
 
-/// Reads, augments and batches in threads beside the training with a bounded queue. Batch n holds
-/// the stream positions n*batch .. n*batch+batch-1, whatever the number of threads; flips are keyed
-/// by (seed, position). An exception in a worker is thrown by `next`.
+/// Reads, augments and batches in threads beside the training with a bounded queue. The n-th batch
+/// holds the stream positions first + n*batch .. first + n*batch + batch-1, whatever the number of
+/// threads; flips are keyed by (seed, position), and so is what takes the place of a sample that
+/// cannot be read. An exception in a worker is thrown by `next`.
 class Loader {
  public:
-  /// Starts at batch `first_batch` (a resume gives the step it goes on from).
+  /// Starts at the stream position `first` (a resume gives the number of samples taken so far).
   Loader(std::shared_ptr<const Dataset> dataset, const DataConfig& config, int64_t batch,
-         uint64_t seed, int64_t first_batch = 0);
+         uint64_t seed, int64_t first = 0);
   ~Loader();
   Batch next();
 

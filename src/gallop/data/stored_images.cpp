@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/base/hash.h"
 #include "gallop/formats/resize.h"
 
 namespace gallop::data {
@@ -48,6 +49,10 @@ StoredImages::StoredImages(DatasetInfo info, std::vector<uint8_t> pixels,
   require(pixels_.size() == count * size && labels_.size() == count, info_.path, ": ", count,
           " images of ", size, " values do not fit ", pixels_.size(), " bytes and ", labels_.size(),
           " labels");
+  Hasher content;
+  content.add(std::as_bytes(std::span(pixels_)));
+  content.add(std::as_bytes(std::span(labels_)));
+  info_.content = content.hex();
 }
 
 int64_t StoredImages::read(int64_t index, std::span<float> out) const {

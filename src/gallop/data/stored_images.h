@@ -11,7 +11,8 @@ namespace gallop::data {
 /// read.
 class StoredImages : public Dataset {
  public:
-  /// `pixels` are [count, height, width, channels] as `info` says, `labels` [count].
+  /// `pixels` are [count, height, width, channels] as `info` says, `labels` [count]; their hash
+  /// becomes the content of `info`.
   StoredImages(DatasetInfo info, std::vector<uint8_t> pixels, std::vector<uint8_t> labels);
   const DatasetInfo& info() const override { return info_; }
   int64_t read(int64_t index, std::span<float> out) const override;

@@ -9,6 +9,7 @@
 #include "gallop/base/log.h"
 #include "gallop/base/random.h"
 #include "gallop/config/registry.h"
+#include "gallop/data/identity.h"
 #include "gallop/data/summary.h"
 #include "gallop/models/packed_forward.h"
 #include "gallop/sparse/sparse_loss.h"
@@ -66,6 +67,13 @@ std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& sp
   require(!info_ || found.classes == info_->classes, found.path, ": the ", split, " split has ",
           found.classes, " classes, expected are ", info_ ? info_->classes : 0);
   for (const std::string& notice : data::notices(*dataset, split)) log_warning("data: ", notice);
+  const bool training = split == "train";
+  if (const auto& seen = training ? args_.info : args_.held_out) {
+    for (const data::Change& change :
+         training ? data::changes(*seen, found) : data::held_out_changes(*seen, found)) {
+      log_warning(found.path, ": these are not the data that the weights have seen: ", change.text);
+    }
+  }
   return dataset;
 }
 
@@ -78,6 +86,13 @@ const data::DatasetInfo& ImageGeneration::data_info() const {
   if (!info_) info_ = training_data()->info();
   return *info_;
 }
+
+const std::shared_ptr<const data::Dataset>& ImageGeneration::held_out_data() {
+  if (!held_out_) held_out_ = open("test");
+  return held_out_;
+}
+
+const data::DatasetInfo& ImageGeneration::held_out_info() { return held_out_data()->info(); }
 
 std::unique_ptr<models::Model> ImageGeneration::make_model() const {
   const data::DatasetInfo& info = data_info();
@@ -103,9 +118,9 @@ std::unique_ptr<models::Model> ImageGeneration::make_model() const {
   return model;
 }
 
-void ImageGeneration::start(int64_t micro_batch) {
+void ImageGeneration::start(int64_t micro_batch, int64_t position) {
   loader_ = std::make_unique<data::Loader>(training_data(), args_.data, args_.batch, args_.seed,
-                                           micro_batch);
+                                           position);
   next_ = micro_batch;
 }
 
@@ -123,7 +138,7 @@ ImageGeneration::Inputs ImageGeneration::corrupt(const models::Model& model,
 
 ImageGeneration::Inputs ImageGeneration::draw(const models::Model& model, data::Batch batch,
                                               const std::string& purpose) const {
-  const int64_t first = batch.step * args_.batch;  // position in the stream
+  const int64_t first = batch.position;
   const auto uniform_at = [&](const std::string& what, size_t i) {
     return uniform(
         {.seed = args_.seed, .purpose = what, .sample = static_cast<uint64_t>(first) + i});
@@ -142,12 +157,14 @@ ImageGeneration::Inputs ImageGeneration::draw(const models::Model& model, data::
 data::Batch ImageGeneration::held_out_batch(int64_t first, int64_t count) const {
   const data::DatasetInfo& info = held_out_->info();
   const auto size = static_cast<size_t>(info.channels * info.height * info.width);
+  const data::SampleReader reader(held_out_, args_.data.skips_unreadable(), args_.seed, "test");
   data::Batch batch;
   batch.images.resize(static_cast<size_t>(count) * size);
   for (int64_t i = 0; i < count; ++i) {
     const std::span<float> image(&batch.images[static_cast<size_t>(i) * size], size);
-    batch.indices.push_back(first + i);
-    batch.labels.push_back(held_out_->read(first + i, image));
+    const auto [index, label] = reader.read(first + i, first + i, image, batch.unreadable);
+    batch.indices.push_back(index);
+    batch.labels.push_back(label);
   }
   return batch;
 }
@@ -157,18 +174,21 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
           " was asked for, and the reader is at ", next_);
   data::Batch batch = loader_->next();
   ++next_;
-  TrainOutput result{.samples = batch.indices};
+  unreadable_.tell("train", batch.unreadable);
+  const auto position = static_cast<uint64_t>(batch.position);
+  TrainOutput result;
+  result.samples = batch.indices;
+  result.replaced = static_cast<int64_t>(batch.unreadable.size());
   const Inputs inputs = draw(model, std::move(batch), "train");
   const ops::PrecisionGuard precision(args_.precision);
-  const at::Tensor output = model.forward(
-      inputs.noised.x_BCHW, {.training = true,
-                             .micro_batches = args_.accumulate,
-                             .timestep_B = inputs.noised.model_time_B,
-                             .label_B = inputs.label_B,
-                             .noise = {.seed = args_.seed,
-                                       .purpose = "train.routing",
-                                       .sample = static_cast<uint64_t>(micro_batch * args_.batch)},
-                             .routing = &result.routing});
+  const at::Tensor output =
+      model.forward(inputs.noised.x_BCHW,
+                    {.training = true,
+                     .micro_batches = args_.accumulate,
+                     .timestep_B = inputs.noised.model_time_B,
+                     .label_B = inputs.label_B,
+                     .noise = {.seed = args_.seed, .purpose = "train.routing", .sample = position},
+                     .routing = &result.routing});
   const diffusion::Losses losses = process_->loss(output, inputs.noised);
   result.losses.push_back({.name = "main", .value = losses.main_B.mean()});
   for (const auto& [name, value_B] : losses.parts)
@@ -187,16 +207,19 @@ EvalOutput ImageGeneration::evaluate(
   const at::NoGradGuard no_grad;
   const ops::PrecisionGuard precision(args_.precision);
   const models::PackedForward packed(model);
-  if (!held_out_) held_out_ = open("test");
-  const int64_t count = std::min(args_.eval_samples, held_out_->info().count);
+  const int64_t count = std::min(args_.eval_samples, held_out_data()->info().count);
   require(count > 0, "there is nothing to evaluate: eval.samples = ", args_.eval_samples);
   const at::Tensor t_N = process_->spread_time(count);
 
   std::vector<std::pair<std::string, double>> sums;
   sparse::RoutingTotals totals;
+  int64_t replaced = 0;
   for (int64_t first = 0; first < count; first += args_.eval_batch) {
     const int64_t size = std::min(args_.eval_batch, count - first);
-    const Inputs inputs = corrupt(model, held_out_batch(first, size), t_N.narrow(0, first, size),
+    const data::Batch batch = held_out_batch(first, size);
+    unreadable_.tell("test", batch.unreadable);
+    replaced += static_cast<int64_t>(batch.unreadable.size());
+    const Inputs inputs = corrupt(model, batch, t_N.narrow(0, first, size),
                                   {.seed = args_.seed, .purpose = "held-out.noise"}, first);
     std::vector<sparse::RoutingRecord> routing;
     const at::Tensor output = model.forward(
@@ -228,7 +251,8 @@ EvalOutput ImageGeneration::evaluate(
           .starved = statistics.starved,
           .active = statistics.active,
           .others = std::move(others),
-          .samples = count};
+          .samples = count,
+          .replaced = replaced};
 }
 
 void ImageGeneration::route(const models::Model& model, int64_t batches, Routing mode,
@@ -237,7 +261,9 @@ void ImageGeneration::route(const models::Model& model, int64_t batches, Routing
   const ops::PrecisionGuard precision(args_.precision);
   data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
   for (int64_t n = 0; n < batches; ++n) {
-    const Inputs inputs = draw(model, loader.next(), "route");
+    data::Batch samples = loader.next();
+    unreadable_.tell("train", samples.unreadable);
+    const Inputs inputs = draw(model, std::move(samples), "route");
     RoutedBatch batch{.time_B = inputs.noised.model_time_B};
     const at::Tensor output = model.forward(
         inputs.noised.x_BCHW, {.training = mode == Routing::training,

@@ -26,7 +26,7 @@ class ImageGeneration : public Task {
   ImageGeneration(const ImageGenerationSettings& settings, const Args& args);
 
   std::unique_ptr<models::Model> make_model() const override;
-  void start(int64_t micro_batch) override;
+  void start(int64_t micro_batch, int64_t position) override;
   TrainOutput train(const models::Model& model, int64_t micro_batch) override;
   /// The first samples of the test split, at times spread evenly over the process, with noise keyed
   /// by the sample, labels as given. The same for every batch size but for rounding.
@@ -39,6 +39,7 @@ class ImageGeneration : public Task {
   at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
   void check(const models::Model& model, const SampleRequest& request) const override;
   const data::DatasetInfo& data_info() const override;
+  const data::DatasetInfo& held_out_info() override;
 
  private:
   /// What the network is fed, on its device.
@@ -53,7 +54,9 @@ class ImageGeneration : public Task {
   /// the random numbers of training from those of calibration.
   Inputs draw(const models::Model& model, data::Batch batch, const std::string& purpose) const;
   data::Batch held_out_batch(int64_t first, int64_t count) const;
-  /// Opens a split; its samples must be like those of `info_`, if that is known.
+  const std::shared_ptr<const data::Dataset>& held_out_data();
+  /// Opens a split; its samples must be like those of `info_`, if that is known. Warns of what
+  /// differs from the data that the weights have seen.
   std::shared_ptr<const data::Dataset> open(const std::string& split) const;
   const std::shared_ptr<const data::Dataset>& training_data() const;
 
@@ -63,6 +66,7 @@ class ImageGeneration : public Task {
   mutable std::shared_ptr<const data::Dataset> training_data_;
   std::shared_ptr<const data::Dataset> held_out_;
   std::unique_ptr<data::Loader> loader_;
+  data::UnreadableLog unreadable_;
   sparse::StepSums step_sums_;
   int64_t next_ = 0;  ///< the micro-batch that `loader_` gives next
 };

@@ -33,6 +33,7 @@ struct TrainOutput {
       parts;  ///< logged only: parts of a loss ("mse", "vb")
   std::vector<sparse::RoutingRecord> routing;
   std::vector<int64_t> samples;  ///< indices in the data set, for reports of bad batches
+  int64_t replaced = 0;          ///< samples that could not be read, whose place others took
 };
 
 /// One evaluation on the fixed held-out set.
@@ -44,6 +45,7 @@ struct EvalOutput {
   /// The same of heads, depths and masks that tokens choose from, by that name.
   std::vector<std::pair<std::string, sparse::RoutingStatistics>> others;
   int64_t samples = 0;
+  int64_t replaced = 0;  ///< of them, those that others stand for: data.on_error
 };
 
 /// One batch that was routed without learning from it.
@@ -81,15 +83,17 @@ class Task {
     int64_t eval_samples = 0, eval_batch = 1;
     /// Of all that the task runs, samples and gradients included.
     ops::Precision precision = ops::Precision::float32;
-    /// What the data holds, where that is known; the data set is then opened on first use only.
-    std::optional<data::DatasetInfo> info;
+    /// What the data holds, where that is known; the data set is then opened on first use only,
+    /// with a warning of what differs. `held_out` is the same of the held-out split.
+    std::optional<data::DatasetInfo> info, held_out;
   };
   virtual ~Task() = default;
 
   /// The network for the data and the objective; nothing is allocated.
   virtual std::unique_ptr<models::Model> make_model() const = 0;
-  /// Starts reading at this micro-batch of the run. Must be called before `train`.
-  virtual void start(int64_t micro_batch) = 0;
+  /// Starts reading at this micro-batch of the run, `position` samples of the training stream
+  /// having been taken before. Must be called before `train`.
+  virtual void start(int64_t micro_batch, int64_t position) = 0;
   /// Reads micro-batch `micro_batch` (they must come in order) and runs it.
   virtual TrainOutput train(const models::Model& model, int64_t micro_batch) = 0;
   /// The held-out loss; every call uses the same (sample, time, noise). `progress` is called after
@@ -108,8 +112,10 @@ class Task {
   virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;
   /// Throws what `sample` would throw for this request; weights need not be there yet.
   virtual void check(const models::Model& model, const SampleRequest& request) const = 0;
-  /// What the data holds.
+  /// What the data holds: its training split.
   virtual const data::DatasetInfo& data_info() const = 0;
+  /// What the held-out split holds; opens it.
+  virtual const data::DatasetInfo& held_out_info() = 0;
 };
 
 }  // namespace gallop::tasks

@@ -17,7 +17,8 @@
 namespace gallop::training {
 
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
-                                       const std::optional<data::DatasetInfo>& info) {
+                                       const std::optional<data::DatasetInfo>& info,
+                                       const std::optional<data::DatasetInfo>& held_out) {
   return config::make<tasks::Task>(recipe.task, {.data = recipe.data,
                                                  .model = recipe.model,
                                                  .batch = recipe.train.batch,
@@ -26,7 +27,8 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                                  .eval_samples = recipe.eval.samples,
                                                  .eval_batch = recipe.eval.batch,
                                                  .precision = precision_of(recipe),
-                                                 .info = info});
+                                                 .info = info,
+                                                 .held_out = held_out});
 }
 
 namespace {
@@ -68,14 +70,14 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
   if (const std::string young = young_average(share.value_or(0)); !young.empty()) {
     log_warning(restored.weights.string(), ": ", young);
   }
-  const auto data = restored.metadata.find("data");
-  std::optional<data::DatasetInfo> info;
-  bool other_size = false;
-  if (data != restored.metadata.end()) {
-    info = info_from_metadata(data->second);
-    other_size = take_stated_sizes(restored.recipe, *info);
-  }
-  restored.task = make_task(restored.recipe, info);
+  const auto info_in = [&](const char* key) -> std::optional<data::DatasetInfo> {
+    const auto found = restored.metadata.find(key);
+    if (found == restored.metadata.end()) return {};
+    return info_from_metadata(found->second);
+  };
+  auto info = info_in("data");
+  const bool other_size = info && take_stated_sizes(restored.recipe, *info);
+  restored.task = make_task(restored.recipe, info, info_in("held_out"));
   restored.model = restored.task->make_model();
   const auto parameters = restored.model->parameters();
   if (other_size && std::any_of(parameters.begin(), parameters.end(),
@@ -100,6 +102,7 @@ std::string to_metadata(const data::DatasetInfo& info) {
   json["class_names"] = names;
   json["latent"] = info.latent;
   json["detail"] = info.detail;
+  json["content"] = info.content;
   return json.dump();
 }
 
@@ -117,6 +120,8 @@ data::DatasetInfo info_from_metadata(const std::string& text) {
   }
   info.latent = json.at("latent").as_bool();
   info.detail = json.at("detail").as_string();
+  // Weights from before it was kept have none.
+  if (const Json* content = json.find("content")) info.content = content->as_string();
   return info;
 }
 

@@ -20,10 +20,11 @@ struct Restored {
   formats::Metadata metadata;            ///< of that file: "step", "role", "threshold", ...
 };
 
-/// The task of a recipe. Throws Error if its precision cannot run here. `info`: what the data
-/// holds, where that is known without opening it.
+/// The task of a recipe. Throws Error if its precision cannot run here. `info` and `held_out`: what
+/// the data holds, where that is known without opening it (see tasks::Task::Args).
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
-                                       const std::optional<data::DatasetInfo>& info = {});
+                                       const std::optional<data::DatasetInfo>& info = {},
+                                       const std::optional<data::DatasetInfo>& held_out = {});
 
 /// Reads a run directory, a checkpoint folder or a weights file beside its recipe (see find_weights
 /// and find_recipe). The data set is not opened, so that sampling works where the data is not. A

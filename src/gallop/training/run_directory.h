@@ -2,9 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "gallop/training/recipe.h"
 
@@ -29,23 +27,11 @@ class RunDirectory {
   /// samples/step-00001000.png, the folder made if needed.
   std::filesystem::path sample_file(int64_t step) const;
 
-  /// The run's config.toml, where there is one.
-  std::optional<Recipe> recipe() const;
-  /// What differs between the run's config.toml and this recipe, a line a key ("train.steps: 30 ->
-  /// 40"); nothing without a config.toml. Keys that change what the saved state means (model, data,
-  /// batch, precision, seed, ...) are an Error unless `allow` names them or a table above them.
-  /// Where the run began without ema.warmup, once the default, the recipe is set to that unless
-  /// `allow` names it.
-  std::vector<std::string> compare_recipe(Recipe& recipe,
-                                          const std::vector<std::string>& allow) const;
   void write_recipe(Recipe& recipe) const;
 
  private:
   std::filesystem::path path_;
   int lock_ = -1;
 };
-
-/// Whether a changed value of this key changes what a checkpoint means.
-bool changes_state(const std::string& key);
 
 }  // namespace gallop::training

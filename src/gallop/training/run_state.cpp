@@ -27,7 +27,8 @@ std::map<std::string, double> numbers(const Json& json) {
 
 Json RunState::to_json() const {
   // A new member does not compile until it is named here; then write and read it below.
-  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13] = *this;
+  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14,
+                                s15, s16] = *this;
   Json json = Json::object();
   json["step"] = step;
   json["applied"] = applied;
@@ -35,6 +36,8 @@ Json RunState::to_json() const {
   json["skipped_in_row"] = skipped_in_row;
   json["skipped_spikes"] = skipped_spikes;
   json["spikes"] = spikes.to_json();
+  json["samples"] = samples;
+  json["replaced"] = replaced;
   json["seconds"] = seconds;
   json["summed_steps"] = summed_steps;
   json["sums"] = numbers(sums);
@@ -43,6 +46,8 @@ Json RunState::to_json() const {
   json["evaluated"] = evaluated;
   json["drawn"] = drawn;
   json["exact_thresholds"] = exact_thresholds;
+  json["environment"] = Json::object();
+  for (const auto& [name, value] : environment) json["environment"][name] = value;
   return json;
 }
 
@@ -55,6 +60,9 @@ RunState RunState::from_json(const Json& json) {
   // Checkpoints from before these were kept have none.
   if (const Json* count = json.find("skipped_spikes")) state.skipped_spikes = count->as_int();
   if (const Json* spikes = json.find("spikes")) state.spikes = SpikeStatistics::from_json(*spikes);
+  // Where it is missing, see state_of (training/resume.h).
+  if (const Json* count = json.find("samples")) state.samples = count->as_int();
+  if (const Json* count = json.find("replaced")) state.replaced = count->as_int();
   state.seconds = json.at("seconds").as_double();
   state.summed_steps = json.at("summed_steps").as_int();
   state.sums = numbers(json.at("sums"));
@@ -68,6 +76,13 @@ RunState RunState::from_json(const Json& json) {
   state.evaluated = step_or_now("evaluated");
   state.drawn = step_or_now("drawn");
   state.exact_thresholds = json.at("exact_thresholds").as_bool();
+  if (const Json* environment = json.find("environment")) {
+    for (const auto& [name, value] : environment->as_object()) {
+      state.environment[name] = value.as_string();
+    }
+  }
+  require(state.samples >= 0 && state.replaced >= 0, "state.json: ", state.samples, " samples and ",
+          state.replaced, " replaced ones: neither can be below 0");
   require(state.step >= 0 && state.applied + state.skipped == state.step,
           "state.json: ", state.applied, " applied and ", state.skipped,
           " skipped steps do not make the ", state.step, " steps it claims");

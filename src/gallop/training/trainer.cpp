@@ -35,6 +35,7 @@
 #include "gallop/training/non_finite.h"
 #include "gallop/training/rate_jump.h"
 #include "gallop/training/restore.h"
+#include "gallop/training/resume.h"
 #include "gallop/training/sample_sheet.h"
 
 namespace gallop::training {
@@ -85,8 +86,9 @@ std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
 }
 
 // Where the run shall lie; throws before anything is written if it could not be trained.
-std::string folder_of_a_possible_run(const Recipe& recipe, const tasks::Task& task,
+std::string folder_of_a_possible_run(const Recipe& recipe, tasks::Task& task,
                                      const models::Model& model) {
+  if (recipe.eval.every > 0) task.held_out_info();
   require_memory(estimate(model, recipe, task.data_info()), recipe.memory_limit);
   if (recipe.sample.every > 0) task.check(model, sample_request(recipe));
   return recipe.out;
@@ -109,6 +111,7 @@ struct Trainer::StepReport {
   Values values;  // "loss", each loss and part by name, "grad_norm"
   std::vector<std::vector<sparse::PendingUpdate>> pending;  // of each micro-batch
   std::vector<int64_t> samples;
+  int64_t replaced = 0;
   std::optional<sparse::RoutingTotals> routing;  // of the last micro-batch, where there is some
   double seconds = 0;
   std::string spike;      // why a finite step is not applied; empty: it is
@@ -132,15 +135,29 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   }
   const int64_t threads = use_threads(recipe_);
   const nn::Placement placement = placement_of(recipe_);
+  const Environment environment = environment_of(threads, placement.device.str());
   log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
            "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
            recipe_.train.precision);
   const auto checkpoint = store_.newest();
-  std::vector<std::string> changed;
+  const bool evaluates = recipe_.eval.every > 0;
+  if (evaluates) {
+    data::DatasetInfo held_out = task_->held_out_info();
+    held_out.class_names.clear();  // those of the training split
+    held_out_ = to_metadata(held_out);
+  }
+  ResumeChanges changed;
   std::optional<Recipe> before;
   if (checkpoint) {
-    before = directory_.recipe();
-    changed = directory_.compare_recipe(recipe_, allow);
+    before = recipe_of(checkpoint->path);
+    changed = compare_with_checkpoint(
+        checkpoint->path, CheckpointStore::load(checkpoint->path),
+        {.recipe = recipe_,
+         .data = task_->data_info(),
+         .held_out = evaluates ? std::optional(task_->held_out_info()) : std::nullopt,
+         .allow = allow});
+  } else {
+    require_known_keys(allow, {&recipe_});
   }
 
   const auto seed = static_cast<uint64_t>(recipe_.seed);
@@ -158,10 +175,17 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
     const bool known = share != snapshot.ema_metadata.end();
     models::load_weights(*average_, by_name(std::move(snapshot.ema)), what + "/ema.safetensors");
     optimizer_->load_state(by_name(std::move(snapshot.optimizer)));
-    state_ = RunState::from_json(snapshot.state);
+    state_ = state_of(checkpoint->path, snapshot);
+    if (!evaluates) held_out_ = snapshot.model_metadata["held_out"];  // for a session that does
     saved_step_ = logged_step_ = state_.step;
-    log_info("going on from step ", state_.step, " (", what, ")");
-    for (const std::string& line : changed) log_info("changed since: ", line);
+    log_info("going on from step ", state_.step, " and sample ", state_.samples, " (", what, ")");
+    for (const std::string& line : changed.accepted) log_info("changed since: ", line);
+    for (const std::string& line : changed.warnings) log_warning("changed since: ", line);
+    for (const std::string& line : differences(state_.environment, environment)) {
+      log_warning(
+          "not as before: ", line,
+          "; results differ in their last digits from those of a run that stayed as it was");
+    }
     first_values_ = known ? first_values_share(snapshot.ema_metadata, recipe_.ema).value_or(1)
                           : first_values_share(recipe_.ema, state_.applied);
     const std::string jump = before ? rate_jump(*before, recipe_, state_.step) : "";
@@ -178,6 +202,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
     }
     copy_weights(*model_, *average_);
   }
+  state_.environment = environment;
   directory_.write_recipe(recipe_);
   log_ = std::make_unique<RunLog>(directory_.path(),
                                   RunLog::Options{recipe_.log.tensorboard, state_.step});
@@ -201,30 +226,38 @@ Ended Trainer::run(int64_t until) {
                       .units_per_step = static_cast<double>(samples_per_step),
                       .total = steps,
                       .start = state_.step});
-  task_->start(state_.step * recipe_.train.accumulate);
+  task_->start(state_.step * recipe_.train.accumulate, state_.samples);
   try {
     interval_work();  // what a stop left over
     take_steps(until);
-    if (state_.step < steps) return stop();
-    finish();
-  } catch (const Interrupted&) {
-    return stop();
+    if (state_.step >= steps) {
+      finish();
+      return Ended::finished;
+    }
+  } catch (const Interrupted&) {  // stopped, as below
+  } catch (...) {
+    save_what_is_there();
+    throw;
   }
-  return Ended::finished;
+  return stop();
 }
 
 void Trainer::take_steps(int64_t until) {
   while (state_.step < std::min(until, recipe_.train.steps)) {
     const double began = now();
     StepReport report = train_step();
+    between_steps_ = false;
     const bool applied = apply(report);
     state_.step += 1;
+    state_.samples += static_cast<int64_t>(report.samples.size());
+    state_.replaced += report.replaced;
     state_.seconds += now() - began;
     if (applied) {
       log_step(report);
     } else {
       skip(report);
     }
+    between_steps_ = true;
     if (state_.step < recipe_.train.steps && state_.step >= until) return;
     leave_if_asked();
     const double paused = now();
@@ -250,6 +283,19 @@ Ended Trainer::stop() {
   log_info("stopped at step ", state_.step, " of ", recipe_.train.steps,
            "; the same command goes on from here");
   return Ended::stopped;
+}
+
+void Trainer::save_what_is_there() {
+  if (!between_steps_) return;
+  clear_gradients(parameters_);  // of micro-batches whose step was not taken
+  try {
+    finish_save();
+    if (state_.step == 0 || saved_step_ == state_.step) return;
+    save();
+    log_info("the ", state_.step, " steps so far are saved; the same command goes on from there");
+  } catch (const std::exception& error) {
+    log_warning("step ", state_.step, " could not be saved on the way out: ", error.what());
+  }
 }
 
 bool Trainer::complete() const {
@@ -286,6 +332,7 @@ Trainer::StepReport Trainer::train_step() {
     report.values["loss"] += total.item<double>();
     total.backward();
     report.samples.insert(report.samples.end(), out.samples.begin(), out.samples.end());
+    report.replaced += out.replaced;
     auto& pending = report.pending.emplace_back();
     for (sparse::RoutingRecord& record : out.routing) {
       std::move(record.pending.begin(), record.pending.end(), std::back_inserter(pending));
@@ -303,8 +350,7 @@ void Trainer::check_scores(const tasks::TrainOutput& out) const {
   try {
     sparse::require_finite_scores(out.routing);
   } catch (const Error& error) {
-    fail("step ", state_.step + 1, ", ", error.what(),
-         store_.all().empty() ? "" : "; earlier checkpoints stay as they are");
+    fail("step ", state_.step + 1, ", ", error.what());
   }
 }
 
@@ -408,6 +454,7 @@ void Trainer::log_step(const StepReport& report) {
                       static_cast<double>((state_.step - logged_step_) * samples) / seconds);
   }
   line.emplace_back("seconds", state_.seconds);
+  if (state_.replaced > 0) line.emplace_back("replaced", static_cast<double>(state_.replaced));
   record("train", line);
   state_.sums.clear();
   state_.summed_steps = 0;
@@ -448,6 +495,10 @@ void Trainer::evaluate() {
     text += ", " + name + " a token " + fixed(routing.experts_per_token, 3) + ", their MaxVio " +
             fixed(routing.max_violation, 2);
   }
+  if (out.replaced > 0) {
+    values["replaced"] = static_cast<double>(out.replaced);
+    text += ", " + std::to_string(out.replaced) + " of the samples could not be read";
+  }
   state_.last_eval = values;
   record("eval", ordered(values));
   log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
@@ -487,6 +538,7 @@ Snapshot Trainer::snapshot() const {
       {"format", "gallop"},  {"role", "model"},
       {"run", recipe_.name}, {"step", std::to_string(state_.step)},
       {"data", data},        {"threshold", threshold == "exact" ? "moving average" : threshold}};
+  if (!held_out_.empty()) snapshot.model_metadata["held_out"] = held_out_;
   snapshot.ema_metadata = snapshot.model_metadata;
   snapshot.ema_metadata["role"] = "ema";
   snapshot.ema_metadata["threshold"] = threshold;

@@ -39,14 +39,15 @@ class Trainer {
  public:
   /// Takes the run directory, builds everything and goes on from the newest good checkpoint, if
   /// there is one. Prints what will be trained and what it costs. Throws Error, with nothing
-  /// changed, for a recipe that does not fit the run or the machine (`allow` as in
-  /// RunDirectory::compare_recipe).
+  /// changed, for a recipe or data that do not fit the run, and for a machine that does not fit
+  /// (`allow` as in compare_with_checkpoint).
   explicit Trainer(Recipe recipe, const std::vector<std::string>& allow = {});
   ~Trainer();
 
   /// Trains to the last step, or until stop_requested() (base/stop.h) or step `until`; saves in all
-  /// cases. At the end of the run, after a save, the thresholds of the EMA weights are calibrated
-  /// exactly and saved.
+  /// cases, also where an error between two steps ends it (a sample that cannot be read). At the
+  /// end of the run, after a save, the thresholds of the EMA weights are calibrated exactly and
+  /// saved.
   Ended run(int64_t until = std::numeric_limits<int64_t>::max());
 
   const RunState& state() const { return state_; }
@@ -62,6 +63,8 @@ class Trainer {
   /// The evaluation and the sample sheet that are due at this step and not done yet.
   void interval_work();
   Ended stop();
+  /// Saves, if that is of use, what an error leaves; a failure of that is a warning.
+  void save_what_is_there();
   StepReport train_step();
   void check_scores(const tasks::TrainOutput& out) const;
   bool apply(StepReport& report);
@@ -105,10 +108,12 @@ class Trainer {
   double first_values_ = 1;  // share of them that the average still holds
   int64_t warned_ = -1;      // step of the last warning of that
   int64_t saved_step_ = -1;
-  bool save_due_ = false;  // waits for an applied step
+  bool save_due_ = false;      // waits for an applied step
+  bool between_steps_ = true;  ///< weights and state_ belong together
   int64_t logged_step_ = 0;
   double logged_seconds_ = 0;
   std::string routing_note_;
+  std::string held_out_;  ///< the split as metadata; empty where the run never evaluates
 };
 
 }  // namespace gallop::training

@@ -5,6 +5,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/data/held_out.h"
 #include "gallop/data/image_folder.h"
+#include "gallop/data/identity.h"
 #include "gallop/data/recognise.h"
 #include "gallop/data/sample_cache.h"
 #include "gallop/data/stored_images.h"
@@ -68,7 +69,8 @@ class FolderDataset : public Dataset {
     if (train || !held_out) add_notices(list_.notices);
     if (held_out) hold_out(settings.held_out, args.split);
     info_.count = static_cast<int64_t>(list_.files.size());
-    find_size();
+    find_size(args.skip_unreadable);
+    info_.content = content_of_files(root_, list_.files);
     if (side_ > 0)
       info_.detail += (info_.detail.empty() ? "" : ", ") + settings.crop + " crop to " +
                       std::to_string(side_) + " pixels";
@@ -86,9 +88,7 @@ class FolderDataset : public Dataset {
       return label(index);
     }
     Image image = load(index);
-    require(image.width == info_.width && image.height == info_.height, "'", path(index).string(),
-            "' has ", image.width, " x ", image.height, " pixels, the first image ", info_.width,
-            " x ", info_.height, ": set data.source.size to make them alike");
+    require_size(index, image);
     to_planes(image.pixels, info_.channels, out);
     cache_.keep(index, std::move(image.pixels));
     return label(index);
@@ -125,16 +125,39 @@ class FolderDataset : public Dataset {
   }
 
   /// From the first image. Where nothing makes them alike, some more are looked at, so that a
-  /// folder of photographs is refused now and not after an hour.
-  void find_size() {
-    Image first = load(0);
-    info_.width = first.width;
-    info_.height = first.height;
-    cache_.keep(0, std::move(first.pixels));
+  /// folder of photographs is refused now and not after an hour. One that cannot be read is passed
+  /// over here if it may be: whoever reads it tells.
+  void find_size(bool skip_unreadable) {
+    int64_t first = 0;
+    Image image = load_or_none(first, skip_unreadable && info_.count > 1);
+    while (image.pixels.empty()) {
+      ++first;
+      image = load_or_none(first, skip_unreadable && first + 1 < info_.count);
+    }
+    info_.width = image.width;
+    info_.height = image.height;
+    cache_.keep(first, std::move(image.pixels));
     constexpr int64_t probes = 16;
-    std::vector<float> sample(static_cast<size_t>(info_.channels * info_.height * info_.width));
-    for (int64_t i = 1; i < probes && side_ == 0; ++i)
-      read(i * (info_.count - 1) / (probes - 1), sample);
+    for (int64_t i = 1; i < probes && side_ == 0; ++i) {
+      const int64_t index = first + i * (info_.count - 1 - first) / (probes - 1);
+      const Image probe = load_or_none(index, skip_unreadable);
+      if (!probe.pixels.empty()) require_size(index, probe);
+    }
+  }
+
+  Image load_or_none(int64_t index, bool skip_unreadable) const {
+    try {
+      return load(index);
+    } catch (const Error&) {
+      if (!skip_unreadable) throw;
+      return {};
+    }
+  }
+
+  void require_size(int64_t index, const Image& image) const {
+    require(image.width == info_.width && image.height == info_.height, "'", path(index).string(),
+            "' has ", image.width, " x ", image.height, " pixels, the first image ", info_.width,
+            " x ", info_.height, ": set data.source.size to make them alike");
   }
 
   int64_t side_;

@@ -4,11 +4,14 @@
 #include <sstream>
 
 #include "gallop/base/error.h"
+#include "gallop/base/hash.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
 #include "gallop/config/registry.h"
+#include "gallop/config/value.h"
 #include "gallop/data/dataset.h"
 #include "gallop/data/held_out.h"
+#include "gallop/data/identity.h"
 #include "gallop/data/passed_over.h"
 #include "gallop/data/recognise.h"
 #include "gallop/formats/half.h"
@@ -124,6 +127,10 @@ class Shard {
 
   int64_t count() const { return latents_->shape[0]; }
 
+  std::span<const std::byte> label_bytes() const {
+    return labels_ ? labels_->data : std::span<const std::byte>();
+  }
+
   int64_t label(int64_t index) const {
     if (!labels_) return -1;
     int64_t value;
@@ -187,8 +194,12 @@ class LatentsDataset : public Dataset {
     const Manifest manifest = read_manifest(folder / manifest_name);
     const bool own_test = !manifest.test.empty();
     scale_ = manifest.scale_factor;
+    Hasher content;
+    content.add(config::to_text(scale_) + "\n");
     for (const auto& name : args.split == "test" && own_test ? manifest.test : manifest.train) {
       shards_.push_back(std::make_unique<Shard>(folder / name, manifest));
+      add_file(content, folder, name);
+      content.add(shards_.back()->label_bytes());
       ends_.push_back((ends_.empty() ? 0 : ends_.back()) + shards_.back()->count());
     }
     HeldOut::Parts parts;
@@ -213,7 +224,8 @@ class LatentsDataset : public Dataset {
              .classes = manifest.classes,
              .class_names = manifest.class_names,
              .latent = true,
-             .detail = detail.str()};
+             .detail = detail.str(),
+             .content = content.hex()};
     if (args.split == "train") {
       info_.notices = unlisted(folder, manifest);
       for (std::string& notice : parts.notices()) info_.notices.push_back(std::move(notice));
