@@ -249,7 +249,10 @@ void inspect_run(const fs::path& run) {
 void inspect(const fs::path& named) {
   std::error_code error;
   require(fs::exists(named, error), "'", named.string(), "' does not exist");
-  const fs::path path = formats::index_in_folder(named);
+  // The recipe of a run or a checkpoint stands for its folder.
+  const fs::path path = named.filename() != "config.toml" ? formats::index_in_folder(named)
+                        : named.has_parent_path()         ? named.parent_path()
+                                                          : fs::path(".");
   if (!fs::is_directory(path, error)) return inspect_file(path);
   if (fs::exists(path / "manifest.json", error)) {
     training::verify_checkpoint(path);

@@ -7,6 +7,7 @@
 #include "gallop/base/stop.h"
 #include "gallop/command.h"
 #include "gallop/options.h"
+#include "gallop/training/find_run.h"
 #include "gallop/training/trainer.h"
 
 namespace gallop {
@@ -22,8 +23,7 @@ constexpr int stopped_status = 130;
 
 void train(const TrainArguments& arguments) {
   const StopSignals signals;
-  training::Recipe recipe = training::load_recipe(arguments.recipe, arguments.set);
-  if (!arguments.out.empty()) recipe.out = arguments.out;
+  training::Recipe recipe = training::load_run(arguments.recipe, arguments.set, arguments.out);
   training::Trainer trainer(std::move(recipe), arguments.allow);
   if (trainer.run() == training::Ended::stopped) throw Exit{stopped_status};
 }
@@ -33,13 +33,21 @@ const Command registered{[](CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "train",
       "train the run of a recipe; the same command again goes on from its newest good checkpoint");
-  command->add_option("recipe", arguments->recipe, "TOML recipe, or the config.toml of a run")
+  command
+      ->add_option(
+          "recipe", arguments->recipe,
+          "TOML recipe; or the folder of a run, or the config.toml in it, which is trained "
+          "where it lies")
       ->required();
-  command->add_option("--out", arguments->out, "run directory (default: runs/<recipe name>)");
+  command->add_option(
+      "--out", arguments->out,
+      "run directory (default: runs/<recipe name>; of a run: its own). With a run it "
+      "means another run of the same recipe");
   add_overrides(*command, arguments->set);
   command
       ->add_option("--allow", arguments->allow,
-                   "accept a changed key on resume although it changes what the state means")
+                   "accept a changed key on resume although it changes what the state means; of "
+                   "the data: data.classes, data.shape, data.count, data.content, data.held_out")
       ->type_name("KEY")
       ->allow_extra_args(false);
   command->footer("Ctrl-C saves and leaves with status 130; a second one leaves at once.");

@@ -386,7 +386,11 @@ std::string non_finite_values(const fs::path& checkpoint) {
 }
 
 fs::path find_weights(const fs::path& run_or_weights, bool ema) {
-  const fs::path path = formats::index_in_folder(run_or_weights);
+  // The recipe of a run or a checkpoint stands for its folder.
+  const bool is_recipe = run_or_weights.filename() == config_file && is_there(run_or_weights);
+  const fs::path folder =
+      is_recipe && run_or_weights.has_parent_path() ? run_or_weights.parent_path() : fs::path(".");
+  const fs::path path = is_recipe ? folder : formats::index_in_folder(run_or_weights);
   require(is_there(path), "'", path.string(), "' does not exist");
   if (!is_folder(path)) return path;
   const char* file = ema ? ema_file : model_file;

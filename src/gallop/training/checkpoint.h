@@ -79,8 +79,8 @@ void verify_checkpoint(const fs::path& checkpoint);
 std::string non_finite_values(const fs::path& checkpoint);
 
 /// What a user may name where weights are wanted: a run directory (its newest good checkpoint), a
-/// checkpoint folder, a safetensors file, or the index of shards or the folder with it. `ema`
-/// chooses between the two of a checkpoint.
+/// checkpoint folder, the config.toml in one of them, a safetensors file, or the index of shards or
+/// the folder with it. `ema` chooses between the two of a checkpoint.
 fs::path find_weights(const fs::path& run_or_weights, bool ema = true);
 /// Where files about these weights lie: the folder that was named, or the folder of the file.
 fs::path folder_of(const fs::path& run_or_weights);
