@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "benchmarks/support/model_case.h"
+#include "benchmarks/support/peak.h"
 #include "gallop/config/registry.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
@@ -76,8 +77,11 @@ void step(benchmark::State& state, const ModelCase& c, const std::string& kind) 
   if (kind == "reference") guard.emplace();
   const ops::PrecisionGuard precision(kind == "bf16" ? ops::Precision::bf16
                                                      : ops::Precision::float32);
+  peak_of_a_core();
   step.run();
+  const ShareOfPeak share;
   for (auto _ : state) step.run();
+  if (kind == "kernel") share.count(state, step.flops());
   count_rates(state, c, step.flops());
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "benchmarks/support/peak.h"
 #include "gallop/base/allocation.h"
 #include "gallop/base/thread_pool.h"
 #include "gallop/config/parse.h"
@@ -66,6 +67,26 @@ void count_rates(benchmark::State& state, const ModelCase& c, double flops) {
   state.counters["FLOP_per_cpu_s"] =
       benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["images"] = static_cast<double>(c.batch);
+}
+
+ShareOfPeak::ShareOfPeak()
+    : begin_(std::chrono::steady_clock::now()), before_(ThreadPool::shared().times()) {}
+
+void ShareOfPeak::count(benchmark::State& state, double flops) const {
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
+  const ThreadPool& pool = ThreadPool::shared();
+  const ThreadPool::Times now = pool.times();
+  const double all = pool.threads() * seconds.count();
+  // One thread shares nothing: all it does is work.
+  const bool alone = pool.threads() == 1;
+  const double shared = alone ? seconds.count() : now.shared - before_.shared;
+  const double busy = alone ? all : now.busy - before_.busy;
+  const double products = flops * static_cast<double>(state.iterations()) / peak_of_a_core();
+  const auto percent = [&](double part) { return benchmark::Counter(100 * part / all); };
+  state.counters["%peak"] = percent(products);
+  state.counters["%rest_one_thread"] = percent(pool.threads() * (seconds.count() - shared));
+  state.counters["%rest_waiting"] = percent(pool.threads() * shared - busy);
+  state.counters["%rest_other"] = percent(busy - products);
 }
 
 }  // namespace gallop::testing

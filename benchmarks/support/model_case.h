@@ -2,11 +2,13 @@
 
 #include <benchmark/benchmark.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "gallop/base/thread_pool.h"
 #include "gallop/models/model.h"
 
 namespace gallop::testing {
@@ -30,5 +32,19 @@ bool register_for_cases(const std::string& what, const std::vector<std::string>&
                         RunCase run);
 /// What one iteration did.
 void count_rates(benchmark::State& state, const ModelCase& c, double flops);
+
+/// Of what all threads could have done since it was made: the share of the peak in multiply-adds
+/// ("%peak"), and where the rest went: work of one thread while the others have none
+/// ("%rest_one_thread"), threads without a piece of shared work ("%rest_waiting"), and all else in
+/// it, such as packing, element-wise work and memory ("%rest_other").
+class ShareOfPeak {
+ public:
+  ShareOfPeak();
+  void count(benchmark::State& state, double flops) const;
+
+ private:
+  std::chrono::steady_clock::time_point begin_;
+  ThreadPool::Times before_;
+};
 
 }  // namespace gallop::testing

@@ -111,6 +111,19 @@ TEST(ThreadPool, AForkedChildDoesItsPiecesAlone) {
   EXPECT_EQ(WEXITSTATUS(status), 10);
 }
 
+TEST(ThreadPool, CountsTheTimeOfItsWork) {
+  ThreadPool pool(2);
+  const auto work = [](int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+  pool.run(4, work);
+  const ThreadPool::Times times = pool.times();
+  EXPECT_GE(times.busy, 0.02);
+  EXPECT_GE(times.shared, 0.01);
+  EXPECT_LE(times.shared, times.busy);
+  ThreadPool alone(1);
+  alone.run(2, work);
+  EXPECT_EQ(alone.times().shared, 0);
+}
+
 TEST(ThreadPool, ChangesItsThreads) {
   ThreadPool pool(1);
   for (const int threads : {4, 2, 1, 3}) {

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
@@ -27,6 +29,10 @@ void relax() {
 #ifdef __x86_64__
   __builtin_ia32_pause();
 #endif
+}
+
+int64_t now_ns() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
 thread_local bool inside_a_piece = false;
@@ -86,6 +92,7 @@ void ThreadPool::end_workers() {
 }
 
 void ThreadPool::take_pieces() noexcept {
+  const int64_t begin = now_ns();
   inside_a_piece = true;
   try {
     for (int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_;
@@ -98,6 +105,11 @@ void ThreadPool::take_pieces() noexcept {
     if (!failure_) failure_ = std::current_exception();
   }
   inside_a_piece = false;
+  busy_ns_.fetch_add(now_ns() - begin, std::memory_order_relaxed);
+}
+
+ThreadPool::Times ThreadPool::times() const {
+  return {static_cast<double>(shared_ns_) * 1e-9, static_cast<double>(busy_ns_) * 1e-9};
 }
 
 void ThreadPool::work() {
@@ -143,6 +155,7 @@ void ThreadPool::run(int64_t count, Piece piece, const void* body) {
     for (int64_t i = 0; i < count; ++i) piece(body, i);
     return;
   }
+  const int64_t begin = now_ns();
   if (workers_.empty()) start_workers();
   piece_ = piece;
   body_ = body;
@@ -154,6 +167,7 @@ void ThreadPool::run(int64_t count, Piece piece, const void* body) {
   take_pieces();
   state_.fetch_and(~open, std::memory_order_acq_rel);
   wait_until_left();
+  shared_ns_.fetch_add(now_ns() - begin, std::memory_order_relaxed);
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 

@@ -33,6 +33,13 @@ class ThreadPool {
   void set_threads(int threads);
   int threads() const { return threads_; }
 
+  /// Seconds since the pool began, for benchmarks.
+  struct Times {
+    double shared = 0;  ///< that callers were in work which all threads share
+    double busy = 0;    ///< of all threads in pieces of it
+  };
+  Times times() const;
+
   /// Calls body(i) once for each 0 <= i < count, in any order, and returns when all are done. An
   /// exception of a piece is thrown again here; pieces that nobody has taken by then are left out.
   template <class Body>
@@ -63,6 +70,7 @@ class ThreadPool {
   std::atomic<uint32_t> left_{0};  // counts the times that the last worker left
   alignas(64) std::mutex caller_;
   int threads_ = 1;
+  std::atomic<int64_t> shared_ns_{0}, busy_ns_{0};
   std::atomic<bool> ends_{false};
   std::vector<std::thread> workers_;
 };

@@ -1,9 +1,9 @@
 #include "gallop/data/held_out.h"
 
 #include <algorithm>
-#include <utility>
 #include <cmath>
 #include <unordered_map>
+#include <utility>
 
 namespace gallop::data {
 

@@ -66,8 +66,7 @@ std::optional<data::DatasetInfo> info_in(const formats::Metadata& metadata, cons
 bool changes_state(const std::string& key) {
   // Reading threads, the length of a queue and what is kept decoded change nothing that is read;
   // what is done about a sample that cannot be read must be free to change where one ended the run.
-  for (const char* name :
-       {"data.workers", "data.queue", "data.source.cache", "data.on_error"}) {
+  for (const char* name : {"data.workers", "data.queue", "data.source.cache", "data.on_error"}) {
     if (key == name) return false;
   }
   for (const char* name :

@@ -51,8 +51,9 @@ class DenseToSparseSelection : public Selection {
     require(settings.to <= settings.from, name(),
             ": the temperature falls from selection.from = ", settings.from,
             " to selection.to = ", settings.to);
-    require(settings.threshold < 1, name(), ": no probability is above selection.threshold = ",
-            settings.threshold, ", so that no expert would be kept");
+    require(settings.threshold < 1, name(),
+            ": no probability is above selection.threshold = ", settings.threshold,
+            ", so that no expert would be kept");
   }
 
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
