@@ -52,11 +52,9 @@ TEST_F(MovedRun, GoesOnWhereItLies) {
 }
 
 TEST_F(MovedRun, WithOutIsAnotherRunOfItsRecipe) {
-  for (const std::vector<std::string>& other :
-       {std::vector<std::string>{"--out", "other"}, {"--set", "out=\"another\""}}) {
-    std::vector<std::string> args = {"train", "moved", "--set", "train.steps=2"};
-    args.insert(args.end(), other.begin(), other.end());
-    const ProgramResult result = run(args);
+  for (const auto& [option, value] :
+       {std::pair{"--out", "other"}, std::pair{"--set", "out=\"another\""}}) {
+    const ProgramResult result = run({"train", "moved", "--set", "train.steps=2", option, value});
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_THAT(result.err, AllOf(HasSubstr("the run in 'moved' stays as it is"),
                                   Not(HasSubstr("going on from"))));

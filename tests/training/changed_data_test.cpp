@@ -186,8 +186,9 @@ TEST_F(ChangedData, OldCheckpointsAreComparedByWhatTheyKnow) {
   };
   EXPECT_EQ(compare(info).warnings.size(), 1U) << "the held-out split is not that of training";
 
+  const Json kept = Json::parse(saved.model_metadata.at("data"));
   Json old = Json::object();
-  for (const auto& [key, value] : Json::parse(saved.model_metadata.at("data")).as_object()) {
+  for (const auto& [key, value] : kept.as_object()) {
     if (key != "content") old[key] = value;
   }
   saved.model_metadata["data"] = old.dump();
