@@ -77,7 +77,8 @@ std::string name_of_task_value(const std::string& name) {
                               "starved",
                               "experts_per_token",
                               "images_per_second",
-                              "seconds"};
+                              "seconds",
+                              "replaced"};
   return std::find(own.begin(), own.end(), name) == own.end() ? name : "task_" + name;
 }
 
