@@ -9,11 +9,14 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/log.h"
 #include "gallop/base/progress.h"
 #include "gallop/command.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/number_options.h"
 #include "gallop/options.h"
+#include "gallop/sparse/mixing.h"
 #include "gallop/training/calibrate.h"
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/device.h"
@@ -49,6 +52,14 @@ std::string number_range(const at::Tensor& threshold) {
   return text;
 }
 
+void require_finite(const at::Tensor& threshold, const std::string& name,
+                    const std::string& weights) {
+  require(threshold.isfinite().all().item<bool>(), name,
+          " is not finite, and so are the scores it was made of; nothing was written. Look at the "
+          "weights with `gallop inspect ",
+          weights, "`");
+}
+
 /// Thresholds for other numbers of experts a token, and what each costs and gives.
 void measure(const CalibrateArguments& arguments, training::Restored& restored) {
   std::optional<Progress> bar;
@@ -65,11 +76,22 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
                                                 .ranges = arguments.noise_ranges,
                                                 .progress = show("calibrate", "batch")});
   require(!settings.empty(), arguments.weights, no_thresholds);
+  for (const training::DialSetting& setting : settings) {
+    for (const auto& [name, levels] : setting.thresholds) {
+      require_finite(levels.values, name, arguments.weights);
+    }
+  }
   const fs::path out = arguments.out.empty()
                            ? training::folder_of(arguments.weights) / training::dial_file
                            : fs::path(arguments.out);
   training::save_dial(out, settings, restored.metadata);
 
+  if (!sparse::selections_that_mix_samples(*restored.model).empty()) {
+    log_warning(
+        "the samples of a batch compete for experts outside training: losses are those of "
+        "eval.batch = ",
+        restored.recipe.eval.batch, ", samples depend on those drawn beside them");
+  }
   const auto rows =
       training::try_dial(*restored.task, *restored.model, settings, show("evaluate", "sample"));
   bar.reset();
@@ -98,6 +120,7 @@ void calibrate(const CalibrateArguments& arguments) {
   progress.finish();
   require(!layers.empty(), arguments.weights, no_thresholds);
   for (const auto& layer : layers) {
+    require_finite(layer.after, layer.layer + ".router.threshold", arguments.weights);
     std::printf("%s.router.threshold: %s -> %s\n", layer.layer.c_str(),
                 number_range(layer.before).c_str(), number_range(layer.after).c_str());
   }
@@ -124,24 +147,18 @@ const Command registered{[](CLI::App& app) {
       ->required();
   command->add_option("--out", arguments->out,
                       "weights file to write (default: ema-calibrated.safetensors in the run)");
-  command->add_option("--batches", arguments->batches, "batches of training data")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command
-      ->add_option("--active", arguments->active,
-                   "the compute dial: thresholds for each of these numbers of experts a token "
-                   "(0.5,1,2), what each costs and gives on the held-out set, and samples side by "
-                   "side; written to dial.safetensors (.md, .svg, .png) in the run")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber)
-      ->type_name("K,...")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--noise-ranges", arguments->noise_ranges,
+  add_whole_number(*command, "--batches", arguments->batches, "batches of training data",
+                   {.min = 1, .max = int64_t{1} << 20});
+  add_numbers(*command, "--active", arguments->active,
+              "the compute dial: thresholds for each of these numbers of experts a token "
+              "(0.5,1,2), what each costs and gives on the held-out set, and samples side by "
+              "side; written to dial.safetensors (.md, .svg, .png) in the run",
+              config::positive())
+      ->type_name("K,...");
+  add_whole_number(*command, "--noise-ranges", arguments->noise_ranges,
                    "with --active: that many ranges of noise levels, each with thresholds of its "
-                   "own; experts go to the ranges whose loss falls most for them, K on average")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+                   "own; experts go to the ranges whose loss falls most for them, K on average",
+                   {.min = 1, .max = 64});
   command->add_flag("--raw", arguments->raw, "the raw weights instead of the EMA weights");
   add_overrides(*command, arguments->set);
   command->callback([arguments] { calibrate(*arguments); });

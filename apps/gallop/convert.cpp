@@ -23,6 +23,7 @@
 #include "gallop/models/upcycle.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/number_options.h"
 #include "gallop/options.h"
 #include "gallop/recipe_model.h"
 #include "gallop/training/recipe.h"
@@ -217,18 +218,14 @@ const Command registered{[](CLI::App& app) {
   command->add_option("--prefix", arguments->prefix,
                       "only tensors whose names begin with this, which is taken off, for example "
                       "ema_model.");
-  command
-      ->add_option("--shard-size", arguments->shard_size,
-                   "write files of at most this size, for example 5GB, and their index")
-      ->transform(CLI::AsSizeValue(true));
+  add_size(*command, "--shard-size", arguments->shard_size,
+           "write files of at most this size, for example 5GB, and their index", {.min = 1});
   command->add_option("--upcycle", arguments->upcycle,
                       "make the sparse model of this recipe from dense weights: its experts are "
                       "copies of the MLPs, or parts of them where they are narrower");
-  const CLI::Option* noise =
-      command
-          ->add_option("--router-noise", arguments->router_noise,
-                       "with --upcycle: how far the first scores spread about their constant")
-          ->capture_default_str();
+  const CLI::Option* noise = add_number(
+      *command, "--router-noise", arguments->router_noise,
+      "with --upcycle: how far the first scores spread about their constant", config::at_least(0));
   add_overrides(*command, arguments->overrides);
   command->callback([arguments, noise] {
     arguments->noise_given = noise->count() > 0;

@@ -50,18 +50,22 @@ data::DataConfig config_of(const InfoOptions& options) {
           "' says its kind itself");
   if (is_recipe) return training::load_recipe(options.path, options.overrides).data;
 
+  // As overrides, so that they and those of --set are of one kind of data.
+  std::vector<std::string> overrides = options.overrides;
+  const std::vector<std::string> stated = config::keys_of_overrides(overrides);
+  const auto says = [&](const char* key) {
+    return std::find(stated.begin(), stated.end(), key) != stated.end();
+  };
+  const bool says_kind = says("data.source") || says("data.source.kind");
+  std::string kind = options.kind;
+  if (!options.path.empty())
+    override_by_option(overrides, "the path", "data.source.path", config::to_text(options.path));
+  if (!kind.empty()) require_not_set(overrides, "--kind", {"data.source", "data.source.kind"});
+  if (kind.empty() && !options.path.empty() && !says_kind)
+    kind = data::recognise_kind(options.path);
+  if (!kind.empty()) overrides.push_back("data.source.kind=" + config::to_text(kind));
   DataOnly config;
-  std::string text;
-  if (!options.path.empty()) {
-    const std::string kind =
-        options.kind.empty() ? data::recognise_kind(options.path) : options.kind;
-    text = "data.source = { kind = " + config::to_text(kind) +
-           ", path = " + config::to_text(options.path) + " }";
-  } else if (!options.kind.empty()) {
-    text = "data.source.kind = " + config::to_text(options.kind);
-  }
-  config::load_text(config, text, options.path.empty() ? "the default" : options.path,
-                    options.overrides);
+  config::load_text(config, "", options.path.empty() ? "the default" : options.path, overrides);
   return config.data;
 }
 

@@ -1,4 +1,6 @@
 // gallop forward: one forward (and backward) from files to a file, and against expected values.
+#include <ATen/core/Tensor.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -7,10 +9,12 @@
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/log.h"
 #include "gallop/command.h"
 #include "gallop/inspection/comparison.h"
 #include "gallop/inspection/forward.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/number_options.h"
 #include "gallop/options.h"
 #include "gallop/recipe_model.h"
 #include "gallop/training/device.h"
@@ -46,6 +50,10 @@ void forward(const ForwardCommand& command) {
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, command.options.gradients);
   const ops::PrecisionGuard precision(training::precision_of(recipe));
   const auto results = inspection::run_forward(*model, forward_case, command.options);
+  for (const auto& [name, tensor] : results) {
+    if (!tensor.isfinite().all().item<bool>())
+      log_warning("the result ", name, " holds values that are NaN or infinite");
+  }
   if (!command.outputs.empty()) nn::save_tensors(command.outputs, results);
   if (!command.check) return;
   const inspection::ComparisonReport report =
@@ -75,10 +83,10 @@ const Command registered{[](CLI::App& app) {
   sub->add_flag("--blocks", command->options.blocks, "write the values inside the model, too");
   sub->add_flag("--check", command->check,
                 "compare with the out.* and grad.* of the inputs; status 1 if one differs");
-  sub->add_option("--rtol", command->rtol, "relative tolerance; default: of the file's metadata")
-      ->check(CLI::NonNegativeNumber);
-  sub->add_option("--atol", command->atol, "absolute tolerance; default: of the file's metadata")
-      ->check(CLI::NonNegativeNumber);
+  add_number(*sub, "--rtol", command->rtol, "relative tolerance; default: of the file's metadata",
+             config::at_least(0));
+  add_number(*sub, "--atol", command->atol, "absolute tolerance; default: of the file's metadata",
+             config::at_least(0));
   add_overrides(*sub, command->overrides);
   sub->callback([command] { forward(*command); });
 }};

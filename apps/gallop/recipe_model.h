@@ -8,7 +8,8 @@
 namespace gallop {
 
 /// The model of a recipe, not allocated yet. Its sizes are those that [model] states (channels,
-/// image, classes); where it does not state all, the data are asked.
+/// image, classes); where it does not state all, the data that the recipe names are asked, and it
+/// is said. Throws Error where it names none.
 std::unique_ptr<models::Model> make_model(training::Recipe& recipe);
 
 }  // namespace gallop

@@ -23,6 +23,7 @@ constexpr int stopped_status = 130;
 
 void train(const TrainArguments& arguments) {
   const StopSignals signals;
+  if (!arguments.out.empty()) require_not_set(arguments.set, "--out", {"out"});
   training::Recipe recipe = training::load_run(arguments.recipe, arguments.set, arguments.out);
   training::Trainer trainer(std::move(recipe), arguments.allow);
   if (trainer.run() == training::Ended::stopped) throw Exit{stopped_status};

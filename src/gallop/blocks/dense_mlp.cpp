@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "gallop/base/error.h"
+#include "gallop/config/follow.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/nn/linear.h"
@@ -9,18 +10,35 @@
 namespace gallop::blocks {
 namespace {
 
-struct DenseMlpSettings : config::Fields<DenseMlpSettings> {
-  double ratio = 4;
+struct DenseMlpSettings : config::Fields<DenseMlpSettings>, config::Follows {
+  std::optional<double> ratio;
   std::optional<int64_t> hidden;
   void fields(config::Visitor& v) override {
-    v.field("ratio", ratio, "hidden width over model width", config::positive());
+    v.field("ratio", ratio, "hidden width over model width; absent: 4", config::positive());
     v.field("hidden", hidden, "hidden width; absent: ratio * width", config::at_least(1));
   }
+  // Both say one thing: the one that a later source states takes the place of the other.
+  std::string follow(const config::Stated& stated) override {
+    const bool by_ratio = stated.has("ratio"), by_hidden = stated.has("hidden");
+    require(!by_ratio || !by_hidden || stated.in_file,
+            "ratio and hidden both say how wide the hidden layer is: give one of the two");
+    if (by_ratio && !by_hidden) hidden.reset();
+    // The config.toml of older runs states the default ratio, beside any hidden width too.
+    if (ratio == default_ratio) ratio.reset();
+    if (!by_hidden || !ratio) return {};
+    ratio.reset();
+    return by_ratio
+               ? "hidden = " + std::to_string(*hidden) + " counts, and the ratio beside it does not"
+               : "";
+  }
   int64_t hidden_of(int64_t D) const {
-    const int64_t units = hidden.value_or(std::llround(ratio * static_cast<double>(D)));
-    require(units > 0, "mlp.ratio = ", ratio, " of a width of ", D, " leaves no hidden unit");
+    const double share = ratio.value_or(default_ratio);
+    const int64_t units = hidden.value_or(std::llround(share * static_cast<double>(D)));
+    require(units > 0, "mlp.ratio = ", share, " of a width of ", D, " leaves no hidden unit");
     return units;
   }
+
+  static constexpr double default_ratio = 4;
 };
 
 // D -> hidden -> D with tanh GELU; names `mlp.fc1`, `mlp.fc2`.

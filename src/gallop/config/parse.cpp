@@ -1,13 +1,18 @@
 #include "gallop/config/parse.h"
 
 #include <algorithm>
+#include <cmath>
 #include <system_error>
 #include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/human.h"
+#include "gallop/base/log.h"
 #include "gallop/base/text.h"
 #include "gallop/config/describe.h"
+#include "gallop/config/follow.h"
+#include "gallop/config/print.h"
 #include "gallop/config/registry.h"
 #include "gallop/config/tree.h"
 #include "gallop/config/value.h"
@@ -89,14 +94,20 @@ std::string suggestion(const std::string& key, std::vector<std::string> keys_her
   return keys_here.empty() ? " (it has no keys)" : " (known: " + quoted_list(keys_here) + ")";
 }
 
-void apply(Struct& config, const Node& table, const std::string& path, Struct& root,
-           const Component* owner);
+/// Where a table is applied: its path, the whole recipe, and whether it comes from a file.
+struct Place {
+  std::string path;
+  Struct& root;
+  bool in_file;
+};
 
-/// Sets the fields that one table of one file (or one override) names.
+void apply(Struct& config, const Node& table, const Place& place, const Component* owner = nullptr);
+
+/// Sets the fields that one table of one file (or of all overrides) names.
 class Applier final : public Visitor {
  public:
-  Applier(const Node& table, const std::string& path, Struct& root)
-      : table_(table), path_(path), root_(root) {}
+  Applier(const Node& table, const Place& place)
+      : table_(table), place_(place), path_(place.path) {}
 
   std::vector<std::string> known;
 
@@ -143,7 +154,7 @@ class Applier final : public Visitor {
   void table(const char* key, Struct& value, const char*) override {
     if (const Node* node = find(key)) {
       expect(key, *node, Node::Kind::table, "a table");
-      apply(value, *node, join(path_, key), root_, nullptr);
+      apply(value, *node, {join(path_, key), place_.root, place_.in_file});
     }
   }
   void component(const char* key, Component& value, const char*) override {
@@ -164,7 +175,7 @@ class Applier final : public Visitor {
     } else {
       check_kind(value.category(), value.kind(), path, *node);
     }
-    apply(value.settings(), settings, path, root_, &value);
+    apply(value.settings(), settings, {path, place_.root, place_.in_file}, &value);
   }
 
  private:
@@ -185,6 +196,14 @@ class Applier final : public Visitor {
   }
 
   static int64_t integer(const std::string& path, const Node& node, const Range& range) {
+    const size_t sign = node.typed.starts_with('-') ? 1 : 0;
+    const bool digits = node.typed.size() > sign &&
+                        node.typed.find_first_not_of("0123456789", sign) == std::string::npos;
+    if (node.kind == Node::Kind::string && digits) {
+      const auto limits = to_text(range);
+      fail_at(node.where, path, node, "out of range, must be ", limits,
+              limits.empty() ? "at least -2^63" : "", " and below 2^63");
+    }
     if (node.kind != Node::Kind::integer) expected(path, node, "an integer");
     check_range(path, node, static_cast<double>(node.integer), range);
     return node.integer;
@@ -202,6 +221,9 @@ class Applier final : public Visitor {
                           const Range& range) {
     if (contains(range, value)) return;
     const auto limits = to_text(range);
+    if (std::isinf(value)) {
+      fail_at(node.where, path, node, "must be finite", limits.empty() ? "" : " and " + limits);
+    }
     fail_at(node.where, path, node, "out of range, must be ", limits.empty() ? "a number" : limits);
   }
   /// `--set name=7` means the string "7" where a string is wanted.
@@ -221,13 +243,31 @@ class Applier final : public Visitor {
     }
     value = std::move(result);
   }
-  static void choose(Component& component, const std::string& path, const Node& node) {
+  void choose(Component& component, const std::string& path, const Node& node) const {
+    for (const Node& before : node.earlier) choose(component, path, before);
     if (node.kind != Node::Kind::string && node.typed.empty()) {
       expected(path, node, "the name of a " + component.category() + " or a table with `kind`");
     }
     const auto kind = string(path, node);
     check_kind(component.category(), kind, path, node);
-    if (kind != component.kind()) component.choose(kind);
+    if (kind == component.kind()) return;
+    if (!place_.in_file) tell_dropped(component, node);
+    component.choose(kind);
+  }
+  /// The settings of the recipe that an override makes void by another kind.
+  static void tell_dropped(const Component& component, const Node& node) {
+    if (!is_registered(component)) return;
+    Component dropped = component, fresh = component;
+    fresh.choose(component.kind());
+    const auto changed = differences(fresh.settings(), dropped.settings());
+    if (changed.empty()) return;
+    std::vector<std::string> lost;
+    for (const auto& line : changed) {
+      const auto value = line.find(" -> ");
+      lost.push_back(line.substr(0, line.find(':')) + " = " + line.substr(value + 4));
+    }
+    log_info(node.where, ": the ", component.category(), " '", component.kind(),
+             "' of the recipe is replaced, and with it ", join_list(lost));
   }
   static void check_kind(const std::string& category, const std::string& kind,
                          const std::string& path, const Node& node) {
@@ -239,13 +279,38 @@ class Applier final : public Visitor {
   }
 
   const Node& table_;
+  const Place& place_;
   const std::string& path_;
-  Struct& root_;
 };
 
-void apply(Struct& config, const Node& table, const std::string& path, Struct& root,
-           const Component* owner) {
-  Applier applier(table, path, root);
+/// The overrides that state the keys of a table, for messages.
+std::string where_of(const Node& table) {
+  std::vector<std::string> places;
+  for (const auto& member : table.members) {
+    const auto& where = member.value.where;
+    if (std::find(places.begin(), places.end(), where) == places.end()) places.push_back(where);
+  }
+  return join_list(places);
+}
+
+void follow(Struct& config, const Node& table, const Place& place) {
+  auto* follower = dynamic_cast<Follows*>(&config);
+  if (follower == nullptr) return;
+  Stated stated{.keys = {}, .in_file = place.in_file};
+  for (const auto& member : table.members) stated.keys.push_back(member.key);
+  const auto where = [&] { return place.in_file ? table.where : where_of(table); };
+  std::string ignored;
+  try {
+    ignored = follower->follow(stated);
+  } catch (const Error& error) {
+    fail(where(), ": ", table_name(place.path), ": ", error.what());
+  }
+  if (!ignored.empty()) log_warning(where(), ": ", table_name(place.path), ": ", ignored);
+}
+
+void apply(Struct& config, const Node& table, const Place& place, const Component* owner) {
+  const std::string& path = place.path;
+  Applier applier(table, place);
   config.fields(applier);
   if (owner) applier.known.push_back("kind");
   if (path.empty()) applier.known.push_back(base_key);
@@ -256,8 +321,9 @@ void apply(Struct& config, const Node& table, const std::string& path, Struct& r
                         ? table_name(path) + " (" + owner->category() + " '" + owner->kind() + "')"
                         : table_name(path);
     fail_at(member.where, join(path, key_text(member.key)), member.value, "unknown key ",
-            key_text(member.key), " in ", of, suggestion(member.key, known, root, owner));
+            key_text(member.key), " in ", of, suggestion(member.key, known, place.root, owner));
   }
+  follow(config, table, place);
 }
 
 /// Loads a file after its bases.
@@ -276,8 +342,11 @@ class Loader {
       open_.pop_back();
       tree.members.erase(base);
     }
-    apply(root_, tree, "", root_, nullptr);
+    add_paths(tree, "", stated);
+    apply(root_, tree, {"", root_, true});
   }
+
+  std::vector<std::string> stated;  ///< paths of the keys of all files
 
  private:
   /// The same for two spellings of one file.
@@ -321,6 +390,19 @@ class Loader {
   size_t files_ = 0;
 };
 
+/// All overrides as one tree.
+Node merged(const std::vector<std::string>& overrides) {
+  Node all;
+  for (const auto& text : overrides) {
+    Node tree = parse_override(text);
+    if (tree.members[0].key == base_key) {
+      fail(tree.where, ": the base of a recipe can only be given in its file");
+    }
+    merge_override(all, std::move(tree));
+  }
+  return all;
+}
+
 void validate_at(Struct& config, const std::string& name, const std::string& path) {
   for (const auto& field : describe(config)) {
     const auto here = join(path, field.key);
@@ -345,21 +427,33 @@ void validate_at(Struct& config, const std::string& name, const std::string& pat
 
 }  // namespace
 
-void load_text(Struct& into, std::string_view text, const std::string& name,
-               const std::vector<std::string>& overrides) {
-  Loader(into).text(text, name);
-  for (const auto& override_text : overrides) {
-    const Node tree = parse_override(override_text);
-    if (tree.members[0].key == base_key) {
-      fail(tree.where, ": the base of a recipe can only be given in its file");
-    }
-    apply(into, tree, "", into, nullptr);
-  }
+std::vector<std::string> load_text(Struct& into, std::string_view text, const std::string& name,
+                                   const std::vector<std::string>& overrides) {
+  Loader loader(into);
+  loader.text(text, name);
+  const Node tree = merged(overrides);
+  apply(into, tree, {"", into, false});
   validate(into, name);
+  add_paths(tree, "", loader.stated);
+  return std::move(loader.stated);
 }
 
-void load(Struct& into, const fs::path& recipe, const std::vector<std::string>& overrides) {
-  load_text(into, read_file(recipe), recipe.string(), overrides);
+std::vector<std::string> load(Struct& into, const fs::path& recipe,
+                              const std::vector<std::string>& overrides) {
+  return load_text(into, read_file(recipe), recipe.string(), overrides);
+}
+
+std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides) {
+  std::vector<std::string> paths;
+  add_paths(merged(overrides), "", paths);
+  return paths;
+}
+
+bool is_stated(const std::vector<std::string>& paths, std::string_view key) {
+  return std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
+    return path == key ||
+           (path.size() > key.size() && path.starts_with(key) && path[key.size()] == '.');
+  });
 }
 
 void validate(Struct& config, const std::string& name) { validate_at(config, name, ""); }

@@ -9,6 +9,9 @@
 
 namespace gallop::config {
 
+/// Whether a key, or one below it, is among paths that `load` or `keys_of_overrides` returned.
+bool is_stated(const std::vector<std::string>& paths, std::string_view key);
+
 /// Sets the fields of `into` from a TOML recipe; fields that the recipe does not name keep their
 /// value.
 ///
@@ -17,20 +20,28 @@ namespace gallop::config {
 /// - A component is a string (its kind) or a table of `kind` and settings. A kind other than the
 /// one
 ///   chosen so far drops all settings of that one; the same kind, or none, keeps them.
-/// - `overrides` are `key.of.field=value` and applied last, in order. The value is TOML, or taken
-/// as
-///   a string where it is not (`model.size=S/2`).
+/// - `overrides` are `key.of.field=value` and applied last, all together: of two for one key the
+///   later one counts, and the kind of a component is chosen before its settings, in whichever
+///   order they stand. The value is TOML, or taken as a string where it is not (`model.size=S/2`).
+///   What the recipe says of a kind that they replace is told.
 /// - At last `validate` of every struct runs, inner ones first.
 ///
 /// An unknown key, a wrong type and a value out of range are Errors that begin with
 /// `file:line:column` or `--set key=value` and name the key, the value and, for an unknown key, the
 /// nearest known one. After an Error `into` is half set; do not use it.
-void load(Struct& into, const std::filesystem::path& recipe,
-          const std::vector<std::string>& overrides = {});
+///
+/// Returns the dotted paths of the keys that are stated, those of the bases included, in no order
+/// and perhaps more than once: all others have their default.
+std::vector<std::string> load(Struct& into, const std::filesystem::path& recipe,
+                              const std::vector<std::string>& overrides = {});
 
 /// The same for a recipe in memory. `name` stands for the file: in messages and to find its base.
-void load_text(Struct& into, std::string_view text, const std::string& name,
-               const std::vector<std::string>& overrides = {});
+std::vector<std::string> load_text(Struct& into, std::string_view text, const std::string& name,
+                                   const std::vector<std::string>& overrides = {});
+
+/// The dotted paths of the keys that these overrides state: "sample.steps" for `sample.steps=3` and
+/// for `sample={steps=3}`. Throws Error as `load` does.
+std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides);
 
 /// Runs `validate` of all structs in the tree, inner ones first; Errors begin with `name` and the
 /// table.

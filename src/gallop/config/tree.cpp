@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 #include "gallop/config/value.h"
 
 namespace gallop::config {
@@ -210,7 +211,10 @@ Node parse_override(const std::string& text) {
   }
   const auto typed = trimmed(std::string_view(text).substr(equals + 1));
   Node node;
-  if (!parse_value(typed, node)) {
+  if (const auto decimal = whole_number<int64_t>(typed)) {  // 010 is ten, which TOML does not know
+    node.kind = Node::Kind::integer;
+    node.integer = *decimal;
+  } else if (!parse_value(typed, node)) {
     require(parse_value(to_text(typed), node), where, ": the value is too long or not valid UTF-8");
   }
   node.typed = typed;
@@ -221,6 +225,56 @@ Node parse_override(const std::string& text) {
   }
   set_where(node, where);
   return node;
+}
+
+namespace {
+
+Node::Member* find_member(Node& table, const std::string& key) {
+  const auto found = std::find_if(table.members.begin(), table.members.end(),
+                                  [&](const Node::Member& member) { return member.key == key; });
+  return found == table.members.end() ? nullptr : &*found;
+}
+
+/// { kind = value }
+Node table_of_kind(Node&& value) {
+  Node table;
+  table.where = value.where;
+  const std::string where = value.where;
+  table.members.push_back({"kind", where, std::move(value)});
+  return table;
+}
+
+}  // namespace
+
+void merge_override(Node& into, Node&& later) {
+  const bool was_table = into.kind == Node::Kind::table, is_table = later.kind == Node::Kind::table;
+  if (!was_table && !is_table) {
+    later.earlier = std::move(into.earlier);
+    into.earlier.clear();
+    later.earlier.push_back(std::move(into));
+    into = std::move(later);
+    return;
+  }
+  if (!was_table) into = table_of_kind(std::move(into));
+  if (!is_table) later = table_of_kind(std::move(later));
+  for (Node::Member& member : later.members) {
+    if (Node::Member* known = find_member(into, member.key)) {
+      merge_override(known->value, std::move(member.value));
+    } else {
+      into.members.push_back(std::move(member));
+    }
+  }
+}
+
+void add_paths(const Node& table, const std::string& path, std::vector<std::string>& paths) {
+  for (const Node::Member& member : table.members) {
+    const std::string here = path.empty() ? member.key : path + "." + member.key;
+    if (member.value.kind == Node::Kind::table && !member.value.members.empty()) {
+      add_paths(member.value, here, paths);
+    } else {
+      paths.push_back(here);
+    }
+  }
 }
 
 }  // namespace gallop::config

@@ -23,6 +23,8 @@ struct Node {
   std::string where;            ///< "file:line:column" or "--set key=value"
   /// The right-hand side of a --set as typed, for fields that are strings; empty for files.
   std::string typed;
+  /// Of overrides: the values that earlier ones gave to the same key, the first one first.
+  std::vector<Node> earlier;
 };
 
 struct Node::Member {
@@ -41,5 +43,14 @@ Node parse_toml(std::string_view text, const std::string& name);
 
 /// The tree of one `a.b.c=value`. A value that is no TOML is taken as a string.
 Node parse_override(const std::string& text);
+
+/// Adds the tree of a later override: tables key by key, all else is replaced. Where one says a
+/// value and the other keys below it, the value is the kind of a component and they its settings,
+/// whichever comes first.
+void merge_override(Node& into, Node&& later);
+
+/// The dotted paths of all values below a table, "train.batch"; lists are values, an empty table
+/// too.
+void add_paths(const Node& table, const std::string& path, std::vector<std::string>& paths);
 
 }  // namespace gallop::config

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <sstream>
 
 #include "gallop/base/text.h"
@@ -83,7 +84,8 @@ std::string key_text(std::string_view key) {
 }
 
 std::string to_text(const Range& range) {
-  const bool low = std::isfinite(range.min), high = std::isfinite(range.max);
+  constexpr double largest = std::numeric_limits<double>::max();
+  const bool low = range.min > -largest, high = range.max < largest;
   if (low && high && !range.open_min) return bound(range.min) + " to " + bound(range.max);
   std::string text;
   if (low) text = (range.open_min ? "> " : ">= ") + bound(range.min);
@@ -92,6 +94,7 @@ std::string to_text(const Range& range) {
 }
 
 bool contains(const Range& range, double value) {
+  if (std::isinf(value)) return false;
   return (range.open_min ? value > range.min : value >= range.min) && value <= range.max;
 }
 

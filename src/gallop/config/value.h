@@ -26,9 +26,10 @@ std::string to_text(const std::vector<T>& values) {
 /// A key as TOML: bare where that is allowed, otherwise quoted.
 std::string key_text(std::string_view key);
 
-/// ">= 1", "> 0 and <= 1", "0 to 1"; empty for a range without bounds.
+/// ">= 1", "> 0 and <= 1", "0 to 1"; empty for a range without bounds. An end at the largest double
+/// is no bound.
 std::string to_text(const Range& range);
-/// Whether the value lies in the range; never for NaN.
+/// Whether the value lies in the range; never for NaN and infinities.
 bool contains(const Range& range, double value);
 
 /// "'a', 'b', 'c'"; "none" for an empty list.

@@ -4,6 +4,8 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "gallop/base/error.h"
 
@@ -20,6 +22,8 @@ void GuidanceSettings::fields(config::Visitor& v) {
 }
 
 void GuidanceSettings::validate() const {
+  require(std::abs(scale) <= std::numeric_limits<float>::max(), "the guidance scale is ", scale,
+          "; it must be finite in float32");
   require(from <= to, "the guidance interval from = ", from, " to = ", to,
           " is empty; noise levels run from 0 (data) to 1 (pure noise)");
 }

@@ -3,10 +3,10 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/base/number.h"
 #include "gallop/formats/shards.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
@@ -36,11 +36,9 @@ std::optional<double> tolerance(const formats::Metadata& metadata, const char* k
                                 const fs::path& path) {
   const auto found = metadata.find(key);
   if (found == metadata.end()) return std::nullopt;
-  const std::string& text = found->second;
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  require(error == std::errc() && end == text.data() + text.size() && value >= 0, path.string(),
-          ": metadata ", key, " = \"", text, "\" is no tolerance");
+  const auto value = finite_number(found->second);
+  require(value && *value >= 0, path.string(), ": metadata ", key, " = \"", found->second,
+          "\" is no tolerance");
   return value;
 }
 

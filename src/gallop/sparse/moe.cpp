@@ -1,11 +1,11 @@
 #include "gallop/sparse/moe.h"
 
-#include <charconv>
 #include <cmath>
-#include <string_view>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 #include "gallop/config/registry.h"
+#include "gallop/config/value.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/pooled_selection.h"
 
@@ -39,28 +39,62 @@ void MoeSettings::validate() const { candidates(); }
 
 namespace {
 
-// The number that is all of `text`, or an empty optional.
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+std::optional<MoeSettings::Candidates> read_setting(const std::string& setting) {
+  const size_t middle = setting.find("-in-");
+  if (middle == std::string::npos) return std::nullopt;
+  const auto active = finite_number(setting.substr(0, middle));
+  const auto experts = whole_number<int64_t>(setting.substr(middle + 4));
+  const bool possible =
+      active && *active > 0 && experts && *experts > 0 && *experts <= kMostExperts;
+  if (!possible) return std::nullopt;
+  return MoeSettings::Candidates{.experts = *experts, .active = *active};
 }
 
 MoeSettings::Candidates parse_setting(const std::string& setting) {
-  const size_t middle = setting.find("-in-");
-  if (middle != std::string::npos) {
-    const auto active = number<double>(setting.substr(0, middle));
-    const auto experts = number<int64_t>(setting.substr(middle + 4));
-    if (active && *active > 0 && experts && *experts > 0 && *experts <= kMostExperts) {
-      return {.experts = *experts, .active = *active};
-    }
-  }
+  if (const auto found = read_setting(setting)) return *found;
   fail("mlp.setting = \"", setting, "\" is not of the form \"k-in-E\", for example \"4-in-32\"");
 }
 
+// "experts = 4, active = 2.0"
+std::string shown(const MoeSettings::Candidates& candidates) {
+  return "experts = " + config::to_text(candidates.experts) +
+         ", active = " + config::to_text(candidates.active);
+}
+
 }  // namespace
+
+std::string MoeSettings::follow(const config::Stated& stated) {
+  std::string ignored;
+  if (stated.has("hidden") && stated.has("split")) {
+    require(stated.in_file, "hidden and split both say how wide an expert is: give one of the two");
+    ignored = "hidden = " + std::to_string(*hidden) + " counts, and split beside it does not; ";
+    split.reset();
+  } else if (stated.has("hidden")) {
+    split.reset();
+  } else if (stated.has("split")) {
+    hidden.reset();
+  }
+
+  const bool has_experts = stated.has("experts"), has_active = stated.has("active");
+  const bool short_form = stated.has("setting") && !setting.empty();
+  if (!short_form && (has_experts || has_active)) setting.clear();
+  // One of another form is refused by validate().
+  if (const auto said = short_form ? read_setting(setting) : std::nullopt) {
+    const Candidates beside{.experts = experts, .active = active};
+    const bool agree =
+        (!has_experts || experts == said->experts) && (!has_active || active == said->active);
+    // The config.toml of older runs states all three, and the two beside the setting did not hold.
+    require(agree || (stated.in_file && has_experts && has_active), "setting = \"", setting,
+            "\" says ", shown(*said), ", and beside it stands ", shown(beside),
+            ": leave out the one or the other");
+    if (!agree) {
+      ignored += "setting = \"" + setting + "\" counts, and " + shown(beside) + " beside it do not";
+    }
+    experts = said->experts;
+    active = said->active;
+  }
+  return ignored;
+}
 
 MoeSettings::Candidates MoeSettings::candidates() const {
   const Candidates found =

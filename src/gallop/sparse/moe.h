@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "gallop/config/follow.h"
 #include "gallop/config/schema.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/experts.h"
@@ -17,7 +18,7 @@
 namespace gallop::sparse {
 
 /// [model.mlp] of kind "moe".
-struct MoeSettings : config::Fields<MoeSettings> {
+struct MoeSettings : config::Fields<MoeSettings>, config::Follows {
   std::string setting;  ///< "k-in-E"
   int64_t experts = 8;
   double active = 2;
@@ -29,12 +30,16 @@ struct MoeSettings : config::Fields<MoeSettings> {
   SparseLossesConfig losses;
   void fields(config::Visitor& v) override;
   void validate() const override;
+  /// `setting` and `experts`, `active` say one thing, `split` and `hidden` another: the one that a
+  /// later source states takes the place of the other. Throws Error where a source states both and
+  /// they disagree.
+  std::string follow(const config::Stated& stated) override;
 
   struct Candidates {
     int64_t experts;
     double active;
   };
-  /// E and k after `setting` is applied; throws Error on impossible ones.
+  /// E and k, those of `setting` where it is not empty; throws Error on impossible ones.
   Candidates candidates() const;
   /// H, the width of one expert in a model of width D; throws Error where the split does not
   /// divide.

@@ -6,6 +6,7 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
@@ -46,6 +47,9 @@ void check_request(const models::Model& model, const std::shared_ptr<const Proce
   request.guidance.validate();
   require(request.batch > 0, "samples are drawn ", request.batch, " at once; give at least 1");
   require(request.first >= 0, "the first sample is ", request.first, "; samples count from 0");
+  const auto count = static_cast<int64_t>(request.labels.size());
+  require(count <= std::numeric_limits<int64_t>::max() - request.first, count,
+          " samples from number ", request.first, " on would count beyond 2^63 - 1");
   const int64_t classes = model.args().classes;
   if (classes == 0) return;
   for (const int64_t label : request.labels) {
@@ -58,6 +62,25 @@ void check_request(const models::Model& model, const std::shared_ptr<const Proce
           " needs a null label, and this model has none (model.label_dropout = 0): use scale 1");
 }
 
+namespace {
+
+/// Throws Error unless all of a batch are finite.
+void require_finite(const at::Tensor& samples_BCHW, const SampleRequest& request, int64_t begin) {
+  const at::Tensor finite_B = samples_BCHW.isfinite().flatten(1).all(1);
+  if (finite_B.all().item<bool>()) return;
+  const int64_t bad = finite_B.to(at::kLong).argmin(0).item<int64_t>();
+  const at::Tensor sample = samples_BCHW.select(0, bad);
+  const int64_t wrong = sample.isfinite().logical_not().sum().item<int64_t>();
+  fail("sample ", request.first + begin + bad, " (label ",
+       request.labels[static_cast<size_t>(begin + bad)], ") is not finite: ", wrong, " of its ",
+       sample.numel(), " values are NaN or infinite, and ",
+       finite_B.logical_not().sum().item<int64_t>(), " of the ", samples_BCHW.size(0),
+       " samples of its batch are so. Look at the weights with "
+       "`gallop inspect`, or try less guidance, more steps or another sampler");
+}
+
+}  // namespace
+
 at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const Process>& process,
                         const SampleRequest& request) {
   check_request(model, process, request);
@@ -67,12 +90,13 @@ at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const 
   const models::Model::Args& sizes = model.args();
   const std::vector<int64_t> shape = {sizes.channels, sizes.height, sizes.width};
   const auto count = static_cast<int64_t>(request.labels.size());
-  const int64_t batches = (count + request.batch - 1) / request.batch;
+  const int64_t batch = std::clamp<int64_t>(count, 1, request.batch);
+  const int64_t batches = (count + batch - 1) / batch;
   const at::Device device = (*model.parameters().at(0))->device();
 
   std::vector<at::Tensor> drawn = {at::empty({0, shape[0], shape[1], shape[2]})};
   for (int64_t n = 0; n < batches; ++n) {
-    const int64_t begin = n * request.batch, size = std::min(request.batch, count - begin);
+    const int64_t begin = n * batch, size = std::min(batch, count - begin);
     const int64_t first = request.first + begin;
     at::Tensor label_B = at::empty({size}, at::TensorOptions(at::kLong));
     std::copy_n(request.labels.begin() + begin, size, label_B.mutable_data_ptr<int64_t>());
@@ -91,6 +115,7 @@ at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const 
                                  keyed_noise(start, first, size, shape).to(device), step_noise,
                                  on_step)
                         .to(at::kCPU, at::kFloat));
+    require_finite(drawn.back(), request, begin);
   }
   return at::cat(drawn);
 }

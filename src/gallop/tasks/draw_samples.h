@@ -17,8 +17,9 @@ void check_request(const models::Model& model,
                    const SampleRequest& request);
 
 /// Turns noise into samples [N, C, H, W] in float32 on the CPU, N = request.labels.size(), with the
-/// model's inference routing and without gradients; values are as the sampler leaves them. Sample i
-/// draws the noise of (seed, first + i, step) whatever the batch. An unconditional model ignores
+/// model's inference routing and without gradients; values are as the sampler leaves them, all
+/// finite: a sample that is not is an Error with its index, before the next batch is drawn. Sample
+/// i draws the noise of (seed, first + i, step) whatever the batch. An unconditional model ignores
 /// the labels' values and the guidance.
 at::Tensor draw_samples(const models::Model& model,
                         const std::shared_ptr<const diffusion::Process>& process,

@@ -56,6 +56,9 @@ ImageGeneration::ImageGeneration(const ImageGenerationSettings& settings, const 
       info_(args.info) {}
 
 std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& split) const {
+  require(args_.data_named,
+          "this needs the data, and the recipe names none: give --set data.source.kind=... and "
+          "--set data.source.path=...");
   data::Dataset::Args args{.split = split};
   if (info_) {
     args.channels = info_->channels;
@@ -64,11 +67,16 @@ std::shared_ptr<const data::Dataset> ImageGeneration::open(const std::string& sp
   }
   std::shared_ptr<const data::Dataset> dataset = data::open_dataset(args_.data, args);
   const data::DatasetInfo& found = dataset->info();
-  require(!info_ || found.classes == info_->classes, found.path, ": the ", split, " split has ",
-          found.classes, " classes, expected are ", info_ ? info_->classes : 0);
+  // Sizes without a kind of data are the model's own.
+  const bool fits =
+      !info_ || found.classes == info_->classes ||
+      (info_->kind.empty() &&
+       (info_->classes == 0 || (found.classes > 0 && found.classes < info_->classes)));
+  require(fits, found.path, ": the ", split, " split has ", found.classes,
+          " classes, expected are ", info_ ? info_->classes : 0);
   for (const std::string& notice : data::notices(*dataset, split)) log_warning("data: ", notice);
   const bool training = split == "train";
-  if (const auto& seen = training ? args_.info : args_.held_out) {
+  if (const auto& seen = training ? args_.info : args_.held_out; seen && !seen->kind.empty()) {
     for (const data::Change& change :
          training ? data::changes(*seen, found) : data::held_out_changes(*seen, found)) {
       log_warning(found.path, ": these are not the data that the weights have seen: ", change.text);

@@ -29,7 +29,8 @@ class ImageGeneration : public Task {
   void start(int64_t micro_batch, int64_t position) override;
   TrainOutput train(const models::Model& model, int64_t micro_batch) override;
   /// The first samples of the test split, at times spread evenly over the process, with noise keyed
-  /// by the sample, labels as given. The same for every batch size but for rounding.
+  /// by the sample, labels as given. The same for every batch size but for rounding, and but for
+  /// selections that mix the samples of a batch.
   EvalOutput evaluate(
       const models::Model& model,
       const std::function<void(int64_t done, int64_t total)>& progress = {}) override;

@@ -56,7 +56,8 @@ struct RoutedBatch {
 };
 
 /// Images that someone wants. Sample i of a seed has the same noise to the bit whatever the count
-/// and the batch size.
+/// and the batch size, and is the same but for rounding, unless a selection of the model lets the
+/// samples of a batch compete at inference (see sparse::selections_that_mix_samples).
 struct SampleRequest {
   config::Component sampler{"sampler", "heun"};
   int64_t steps = 25;
@@ -86,6 +87,8 @@ class Task {
     /// What the data holds, where that is known; the data set is then opened on first use only,
     /// with a warning of what differs. `held_out` is the same of the held-out split.
     std::optional<data::DatasetInfo> info, held_out;
+    /// Whether someone said where the data are; if not, reading them is an Error.
+    bool data_named = true;
   };
   virtual ~Task() = default;
 
@@ -107,8 +110,9 @@ class Task {
   enum class Routing { training, inference };
   virtual void route(const models::Model& model, int64_t batches, Routing routing,
                      const std::function<void(const RoutedBatch&)>& visit) = 0;
-  /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1]. Throws Error for a label
-  /// that the model does not know and a sampler that does not fit the objective.
+  /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1], all finite. Throws Error
+  /// for a label that the model does not know, a sampler that does not fit the objective, and a
+  /// sample that is not finite, with its index.
   virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;
   /// Throws what `sample` would throw for this request; weights need not be there yet.
   virtual void check(const models::Model& model, const SampleRequest& request) const = 0;

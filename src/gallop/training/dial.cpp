@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <optional>
 #include <sstream>
@@ -31,10 +32,10 @@ std::vector<double> numbers_of(const formats::TensorView& view) {
   return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
 }
 
+// All digits: two settings that differ have two names.
 std::string text_of(double active) {
-  std::ostringstream text;
-  text << active;
-  return text.str();
+  char text[40];
+  return std::string(text, std::to_chars(text, text + sizeof text, active).ptr);
 }
 
 std::map<std::string, sparse::InferenceThreshold*> thresholds_of(const models::Model& model) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -71,6 +72,9 @@ Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::I
     check.held_out = in_float32->samples;
     check.loss_float = in_float32->losses.at(0).second;
     check.loss_int8 = task.evaluate(model, part_progress(1)).losses.at(0).second;
+    require(std::isfinite(check.loss_float) && std::isfinite(check.loss_int8),
+            "the held-out loss is ", check.loss_float, " in float32 and ", check.loss_int8,
+            " in 8 bits: look at the weights with `gallop inspect`");
   }
 
   request.labels.resize(std::min<size_t>(request.labels.size(), int8_check_draws));

@@ -80,8 +80,8 @@ void CheckpointConfig::fields(config::Visitor& v) {
           "write beside the training, from a copy of the state in memory; false: training waits");
   v.field("on_error", on_error,
           "after a checkpoint, log line or sample sheet that could not be written (a full disk, no "
-          "memory for it): "
-          "warn and train on, or stop with the last good checkpoint",
+          "memory for it) or drawn (not finite): warn and train on, or stop with the last good "
+          "checkpoint",
           {"go-on", "stop"});
 }
 
@@ -93,7 +93,10 @@ void LogConfig::fields(config::Visitor& v) {
 void EvalConfig::fields(config::Visitor& v) {
   v.field("every", every, "steps between evaluations on held-out data; 0: never", at_least(0));
   v.field("samples", samples, "first samples of the test split that are used", at_least(1));
-  v.field("batch", batch, "samples at once", at_least(1));
+  v.field("batch", batch,
+          "samples at once; changes the loss by rounding alone, but for a selection whose samples "
+          "compete outside training",
+          at_least(1));
 }
 
 void SampleConfig::fields(config::Visitor& v) {
@@ -101,7 +104,7 @@ void SampleConfig::fields(config::Visitor& v) {
   v.field("per_class", per_class, "images a class on a sheet (rows of it without classes)",
           between(1, 1000));
   v.component("sampler", sampler, "how noise becomes an image");
-  v.field("steps", steps, "steps of the sampler", at_least(1));
+  v.field("steps", steps, "steps of the sampler", between(1, 1'000'000));
   v.field("guidance", guidance, "classifier-free guidance scale; 1: none", at_least(0));
   v.field("guidance_from", guidance_from, "guidance acts from this noise level (0 data, 1 noise)",
           between(0, 1));
@@ -138,7 +141,7 @@ void Recipe::fields(config::Visitor& v) {
 
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
   Recipe recipe;
-  config::load(recipe, path, overrides);
+  recipe.names_data = config::is_stated(config::load(recipe, path, overrides), "data.source");
   if (recipe.name.empty()) recipe.name = std::filesystem::path(path).stem().string();
   if (recipe.out.empty()) recipe.out = "runs/" + recipe.name;
   return recipe;

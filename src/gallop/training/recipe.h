@@ -99,6 +99,9 @@ struct Recipe : config::Fields<Recipe> {
   SampleConfig sample;
   CheckpointConfig checkpoint;
   LogConfig log;
+  /// Whether the recipe says where its data come from (data.source); else that is the default. Not
+  /// a key: whoever reads a recipe sets it.
+  bool names_data = true;
   void fields(config::Visitor& v) override;
 };
 

@@ -13,6 +13,7 @@
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/device.h"
 #include "gallop/training/ema.h"
+#include "gallop/training/known_data.h"
 
 namespace gallop::training {
 
@@ -28,7 +29,8 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                                  .eval_batch = recipe.eval.batch,
                                                  .precision = precision_of(recipe),
                                                  .info = info,
-                                                 .held_out = held_out});
+                                                 .held_out = held_out,
+                                                 .data_named = recipe.names_data || !info});
 }
 
 namespace {
@@ -63,26 +65,36 @@ Restored restore(const std::filesystem::path& run_or_weights, bool ema,
       !recipe.empty(), restored.weights.string(),
       ": there is no recipe beside these weights (config.toml of the run); without it the model "
       "is not known");
-  config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides);
+  restored.recipe.names_data = config::is_stated(
+      config::load_text(restored.recipe, recipe, "recipe of " + run_or_weights.string(), overrides),
+      "data.source");
 
   restored.metadata = reader->metadata();
   const auto share = first_values_share(restored.metadata, restored.recipe.ema);
   if (const std::string young = young_average(share.value_or(0)); !young.empty()) {
     log_warning(restored.weights.string(), ": ", young);
   }
-  const auto info_in = [&](const char* key) -> std::optional<data::DatasetInfo> {
-    const auto found = restored.metadata.find(key);
-    if (found == restored.metadata.end()) return {};
-    return info_from_metadata(found->second);
-  };
-  auto info = info_in("data");
-  const bool other_size = info && take_stated_sizes(restored.recipe, *info);
-  restored.task = make_task(restored.recipe, info, info_in("held_out"));
+  auto info = known_data(restored.metadata, restored.recipe);
+  std::optional<data::DatasetInfo> held_out;
+  if (const auto found = restored.metadata.find("held_out"); found != restored.metadata.end()) {
+    held_out = info_from_metadata(found->second);
+  }
+  const bool other_size = restored.metadata.contains("data") && info.has_value() &&
+                          take_stated_sizes(restored.recipe, *info);
+  restored.task = make_task(restored.recipe, info, held_out);
   restored.model = restored.task->make_model();
+  if (!info) {
+    log_info(restored.weights.string(), " does not say what its data hold: sizes and classes are ",
+             "those of ", restored.task->data_info().path);
+  } else if (info->kind.empty() && info->latent && !restored.recipe.names_data) {
+    log_info("samples of ", info->channels,
+             " channels are taken for latents: they are not clamped to [-1, 1]");
+  }
   const auto parameters = restored.model->parameters();
   if (other_size && std::any_of(parameters.begin(), parameters.end(),
-                                [](const auto* p) { return p->attributes().buffer; }))
+                                [](const auto* p) { return p->attributes().buffer; })) {
     log_info("thresholds of the routers stay those of the training's resolution");
+  }
   restored.model->materialize(static_cast<uint64_t>(restored.recipe.seed),
                               placement_of(restored.recipe), false);
   models::load_weights(*restored.model, nn::map_tensors(reader), restored.weights.string());

@@ -27,9 +27,10 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
                                        const std::optional<data::DatasetInfo>& held_out = {});
 
 /// Reads a run directory, a checkpoint folder or a weights file beside its recipe (see find_weights
-/// and find_recipe). The data set is not opened, so that sampling works where the data is not. A
-/// size that the recipe or an override states (model.image) goes before that of the training; the
-/// position table is then computed for it.
+/// and find_recipe). The data set is not opened where the weights or the recipe say what it holds
+/// (see known_data), so that sampling works where the data is not. A size that the recipe or an
+/// override states (model.image) goes before that of the training; the position table is then
+/// computed for it.
 Restored restore(const std::filesystem::path& run_or_weights, bool ema = true,
                  const std::vector<std::string>& overrides = {});
 

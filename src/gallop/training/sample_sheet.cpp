@@ -1,8 +1,10 @@
 #include "gallop/training/sample_sheet.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
+#include "gallop/base/error.h"
 #include "gallop/data/sheet.h"
 
 namespace gallop::training {
@@ -38,6 +40,9 @@ std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
   const float* data = samples.const_data_ptr<float>();
   std::vector<formats::Image> images;
   for (int64_t n = 0; n < N; ++n) {
+    require(std::all_of(data + n * size, data + (n + 1) * size,
+                        [](float value) { return std::isfinite(value); }),
+            "no picture of sample ", n, ": it holds values that are NaN or infinite");
     images.push_back(data::to_image(std::span(data + n * size, static_cast<size_t>(size)),
                                     samples.size(1), samples.size(2), samples.size(3)));
   }

@@ -15,7 +15,8 @@ tasks::SampleRequest sample_request(const Recipe& recipe);
 /// model without classes.
 std::vector<int64_t> shown_classes(int64_t classes);
 
-/// Samples [N, C, H, W] in [-1, 1] as pictures.
+/// Samples [N, C, H, W] in [-1, 1] as pictures. Throws Error, with its index, for one that is not
+/// finite.
 std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW);
 
 /// The sheet that training draws: a row of `per_class` samples for each class, for ten classes

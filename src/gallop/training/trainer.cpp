@@ -515,9 +515,9 @@ void Trainer::evaluate() {
 void Trainer::draw_sheet() {
   tasks::SampleRequest request = sample_request(recipe_);
   request.progress = [](int64_t, int64_t) { leave_if_asked(); };
-  const formats::Image sheet =
-      draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
   try_to_write("sample sheet", state_.step, [&] {
+    const formats::Image sheet =
+        draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
     formats::write_png(directory_.sample_file(state_.step), sheet);
     log_->image(state_.step, "samples", sheet);
   });

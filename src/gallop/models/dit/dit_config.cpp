@@ -1,9 +1,9 @@
 #include "gallop/models/dit/dit_config.h"
 
 #include <array>
-#include <charconv>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 
 namespace gallop::models {
 
@@ -29,10 +29,8 @@ struct ParsedSize {
 ParsedSize parse_size(const std::string& text) {
   const size_t slash = text.find('/');
   const std::string name = text.substr(0, slash);
-  int64_t patch = 0;
-  if (slash != std::string::npos) {
-    std::from_chars(text.data() + slash + 1, text.data() + text.size(), patch);
-  }
+  const int64_t patch =
+      slash == std::string::npos ? 0 : whole_number<int64_t>(text.substr(slash + 1)).value_or(0);
   for (const NamedSize& size : kSizes) {
     if (name == size.name && patch > 0) return {size, patch};
   }
@@ -78,6 +76,12 @@ void DitSettings::fields(config::Visitor& v) {
 
 void DitSettings::validate() const {
   if (!size.empty()) parse_size(size);
+}
+
+std::string DitSettings::follow(const config::Stated& stated) {
+  const bool all = depth && width && heads && patch;
+  if (!stated.has("size") || size.empty() || !all) return {};
+  return "size = \"" + size + "\" has no effect: depth, width, heads and patch are all stated";
 }
 
 DitSizes resolve(const DitSettings& s, const Model::Args& args) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "gallop/config/follow.h"
 #include "gallop/config/schema.h"
 #include "gallop/models/model.h"
 
@@ -11,7 +12,7 @@ namespace gallop::models {
 
 /// [model] of kind "dit": DiT (arXiv 2212.09748), and with `mlp = "moe"` Race-DiT (arXiv
 /// 2503.16057).
-struct DitSettings : config::Fields<DitSettings> {
+struct DitSettings : config::Fields<DitSettings>, config::Follows {
   std::string size;
   std::optional<int64_t> depth, width, heads, patch;
   std::optional<int64_t> channels, image, classes;
@@ -23,6 +24,8 @@ struct DitSettings : config::Fields<DitSettings> {
       stream{"stream", "plain"}, block_routing{"block_routing", "all"};
   void fields(config::Visitor& v) override;
   void validate() const override;
+  /// Says where a `size` has no effect because everything that it stands for is stated itself.
+  std::string follow(const config::Stated& stated) override;
 };
 
 /// The sizes that a model is built with, all checked.
