@@ -32,6 +32,7 @@
 #include "gallop/sparse/mixing.h"
 #include "gallop/training/checkpoint.h"
 #include "gallop/training/dial.h"
+#include "gallop/training/device.h"
 #include "gallop/training/int8_check.h"
 #include "gallop/training/restore.h"
 #include "gallop/training/sample_sheet.h"
@@ -260,6 +261,7 @@ void sample(const SampleArguments& arguments) {
   require(arguments.int8 || !arguments.int8_check, "--int8-check belongs to --int8");
   const training::Restored restored =
       training::restore(arguments.weights, !arguments.raw, overrides_of(arguments));
+  training::use_threads(restored.recipe);
   if (arguments.active) {
     const fs::path dial = training::folder_of(arguments.weights) / training::dial_file;
     require(fs::exists(dial), "--active needs the compute dial of these weights, and there is no ",
