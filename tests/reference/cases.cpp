@@ -145,8 +145,9 @@ std::string kind_of_file(const fs::path& file, std::string_view folder) {
 fs::path case_folder() {
   const char* const named = std::getenv("GALLOP_FIXTURES");
   if (named == nullptr || *named == '\0') return fs::path(data_folder) / "fixtures";
-  require(fs::is_directory(named), "GALLOP_FIXTURES = \"", named,
-          "\" is no folder: name one that holds reference cases (.safetensors)");
+  require(fs::is_directory(named), "GALLOP_FIXTURES = \"", named, "\" is no folder as seen from ",
+          fs::current_path(),
+          ": give the full path of one that holds reference cases (.safetensors)");
   const fs::path folder = fs::absolute(named).lexically_normal();
   return folder.has_filename() ? folder : folder.parent_path();
 }

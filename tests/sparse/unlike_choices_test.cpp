@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/base/error.h"
 #include "gallop/models/counts.h"
 #include "gallop/sparse/sparse_loss.h"
 #include "gallop/sparse/statistics.h"

@@ -67,7 +67,7 @@ std::string MoeSettings::follow(const config::Stated& stated) {
   std::string ignored;
   if (stated.has("hidden") && stated.has("split")) {
     require(stated.in_file, "hidden and split both say how wide an expert is: give one of the two");
-    ignored = "hidden = " + std::to_string(*hidden) + " counts, and split beside it does not; ";
+    ignored = "hidden = " + std::to_string(*hidden) + " counts, and split beside it does not";
     split.reset();
   } else if (stated.has("hidden")) {
     split.reset();
@@ -88,7 +88,8 @@ std::string MoeSettings::follow(const config::Stated& stated) {
             "\" says ", shown(*said), ", and beside it stands ", shown(beside),
             ": leave out the one or the other");
     if (!agree) {
-      ignored += "setting = \"" + setting + "\" counts, and " + shown(beside) + " beside it do not";
+      ignored += std::string(ignored.empty() ? "" : "; ") + "setting = \"" + setting +
+                 "\" counts, and " + shown(beside) + " beside it do not";
     }
     experts = said->experts;
     active = said->active;
