@@ -41,6 +41,7 @@ std::map<std::string, Arguments> right_arguments() {
           {"gelu_tanh", {x}},
           {"adaln_modulate", {x, m, random("m2", {2, 8}), 1e-6}},
           {"adaln_gate", {m, x}},
+          {"adaln_add", {random("x2", {2, 5, 8}), m, x}},
           {"self_attention", {random("qkv", {2, 5, 24}), int64_t{2}}},
           {"grouped_mlp",
            {x[0], at::tensor(good_offsets), at::tensor(good_tokens), random("gate", {5}),

@@ -60,7 +60,7 @@ TEST(Truncation, PoolsThatKeepNothingAreRefused) {
               HasSubstr("no expert would ever run"));
 }
 
-// Known with the batch only: 1 sample of 4 tokens and 8 experts.
+// Known with the batch only: 1 sample of 4 tokens and 8 experts keeps nothing, 16 keep some.
 TEST(Truncation, BatchesThatKeepNothingAreRefused) {
   for (const char* selection : {"bl", "be", "race", "diffmoe"}) {
     nn::Module root;
@@ -71,7 +71,7 @@ TEST(Truncation, BatchesThatKeepNothingAreRefused) {
             selection + "\"",
         {.parent = &root, .D = 8, .tokens = 4, .layers = 1});
     root.materialize(/*seed=*/1);
-    const at::Tensor x = random_normal({8, 4, 8}, "x");
+    const at::Tensor x = random_normal({16, 4, 8}, "x");
     EXPECT_THAT(message_of([&] { moe->forward(x.narrow(0, 0, 1), {.training = true}); }),
                 HasSubstr("no expert would ever run"))
         << selection;

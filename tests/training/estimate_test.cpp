@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 Estimate estimate_of(std::vector<std::string> overrides) {
-  overrides.insert(overrides.begin(), {"eval.every=0", "model.mlp.losses={}"});
+  overrides.insert(overrides.begin(), "eval.every=0");
   const Recipe recipe = recipe_in("unused", overrides);
   const auto task = make_task(recipe);
   return estimate(*task->make_model(), recipe, task->data_info());

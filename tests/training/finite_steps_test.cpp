@@ -61,8 +61,8 @@ TEST(FiniteSteps, ALearningRateBeyondFloat32ChangesNothing) {
   EXPECT_THAT(CheckpointStore(folder / "run", {}).all(), IsEmpty());
 }
 
-// In a run that has gone well: the good state is what is resumed. At 1e42 every step is refused; at
-// 3e38 one may pass that leaves finite weights with which no loss is finite.
+// In a run that has gone well: every step is refused, and the good state is what is resumed. At
+// 3e38 one may pass that leaves finite weights with which no loss is finite: see below.
 class RaisedRate : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(RaisedRate, AGoodRunKeepsItsState) {
@@ -91,7 +91,25 @@ TEST_P(RaisedRate, AGoodRunKeepsItsState) {
   EXPECT_EQ(trainer.run(), Ended::finished);
 }
 
-INSTANTIATE_TEST_SUITE_P(FiniteSteps, RaisedRate, ::testing::Values("3e38", "1e42"));
+INSTANTIATE_TEST_SUITE_P(FiniteSteps, RaisedRate, ::testing::Values("1e40", "1e42"));
+
+TEST(FiniteSteps, WhatPassesAtTheEdgeOfTheRangeIsFinite) {
+  const TemporaryDirectory folder;
+  const std::vector<std::string> good = {"checkpoint.every=2", "train.steps=12"};
+  Trainer(recipe_in(folder / "run", good)).run(6);
+  auto bad = good;
+  bad.insert(bad.end(), {"optimizer.lr=3e38", "train.max_skipped=4"});
+  Trainer trainer(recipe_in(folder / "run", bad));
+  EXPECT_THAT(message_of([&] { trainer.run(); }), HasSubstr("4 steps in a row"));
+  EXPECT_GE(trainer.state().skipped, 4);
+  for (const at::Tensor& tensor : copies(trainer)) EXPECT_EQ(non_finite_elements(tensor), 0);
+  bool kept = false;  // the checkpoint of before
+  for (const SavedCheckpoint& saved : CheckpointStore(folder / "run", {}).all()) {
+    EXPECT_EQ(non_finite_values(saved.path), "") << saved.path;
+    kept = kept || saved.step == 6;
+  }
+  EXPECT_TRUE(kept);
+}
 
 TEST(FiniteSteps, AreDumpedLikeOtherStepsThatWereNot) {
   const TemporaryDirectory folder;

@@ -597,13 +597,20 @@ void Trainer::finish() {
   finish_save();
   if (saved_step_ != state_.step) try_to_write("checkpoint", state_.step, [&] { save(); });
   if (!state_.exact_thresholds) {
-    const auto calibrated =
-        calibrate(*task_, *average_, calibration_batches, [](int64_t) { leave_if_asked(); });
+    bool calibrated = false;
+    try {
+      calibrated = !calibrate(*task_, *average_, calibration_batches, [](int64_t) {
+                      leave_if_asked();
+                    }).empty();
+    } catch (const Error& error) {  // a damaged sample, say: no reason to lose the end of a run
+      log_warning("the thresholds of the EMA weights stay as training left them: ", error.what(),
+                  "; `gallop calibrate` sets them exactly");
+    }
     state_.exact_thresholds = true;
     // What was saved, evaluated or drawn at this step had other thresholds.
     saved_step_ = -1;
     state_.evaluated = state_.drawn = 0;
-    if (!calibrated.empty()) {
+    if (calibrated) {
       log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
                " batches of training data");
     }

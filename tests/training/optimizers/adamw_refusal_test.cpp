@@ -140,7 +140,7 @@ TEST(AdamWRefusal, SettingsThatCannotWork) {
   const auto error = [&](const std::string& settings) {
     return message_of([&] { adamw(model, settings); });
   };
-  EXPECT_THAT(error("eps = 0"), AllOf(HasSubstr("eps"), HasSubstr("above 0")));
+  EXPECT_THAT(error("eps = 0"), AllOf(HasSubstr("eps"), HasSubstr("> 0")));
   EXPECT_THAT(error("eps = -1e-8"), HasSubstr("eps"));
   EXPECT_THAT(error("eps = 1e-60"), HasSubstr("0 in float32"));
   EXPECT_THAT(error("beta1 = 1.0"), HasSubstr("below 1"));

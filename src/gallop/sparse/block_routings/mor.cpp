@@ -2,9 +2,9 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <vector>
 
-#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/block_routing.h"
@@ -39,11 +39,7 @@ class Mor : public BlockRouting {
         tokens_(args.tokens),
         losses_(make_losses(settings.losses, {.layers = args.blocks})),
         router_(*this, "weight", {settings.recursions, args.D},
-                nn::Init::xavier_uniform(args.D, settings.recursions)) {
-    require(settings.choice != "expert" || settings.recursions <= args.tokens, name(),
-            ": the last of ", settings.recursions, " recursions would work on less than one of ",
-            args.tokens, " tokens");
-  }
+                nn::Init::xavier_uniform(args.D, settings.recursions)) {}
 
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
@@ -72,7 +68,9 @@ class Mor : public BlockRouting {
  private:
   int64_t N() const { return settings_.recursions; }
   // How many of L tokens recursion r takes.
-  int64_t kept_of(int64_t L, int64_t r) const { return (N() - r + 1) * L / N(); }
+  int64_t kept_of(int64_t L, int64_t r) const {
+    return std::max<int64_t>(1, (N() - r + 1) * L / N());
+  }
 
   // Recursion r takes the best (N-r+1)/N of the tokens, out of those that r-1 took: x += alpha
   // sigmoid(u) block(x).
