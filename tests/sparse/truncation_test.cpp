@@ -107,7 +107,8 @@ TEST(Truncation, BlocksWorkOnAWholeToken) {
   EXPECT_THAT(routing("kind = \"mod\"\nshare = 0", 9), HasSubstr("less than one token"));
   EXPECT_THAT(routing("kind = \"p_mod\"\nshare = 0.2", 4), HasSubstr("less than one token"));
   EXPECT_EQ(routing("kind = \"p_mod\"\nshare = 0\nleast = 0", 4), "no error");
-  EXPECT_THAT(routing("kind = \"mor\"\nrecursions = 5", 4), HasSubstr("less than one of 4 tokens"));
+  // The last recursion of MoR works on one token at least, as its authors' code has it.
+  EXPECT_EQ(routing("kind = \"mor\"\nrecursions = 5", 4), "no error");
   EXPECT_EQ(routing("kind = \"mor\"\nrecursions = 5\nchoice = \"token\"", 4), "no error");
 }
 
