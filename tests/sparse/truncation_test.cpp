@@ -32,8 +32,7 @@ std::string layer(const std::string& toml, int64_t tokens = 16) {
 }
 
 TEST(Truncation, ATokenTakesWholeExperts) {
-  for (const char* selection : {"\"grouped\"", "\"growing\"", "\"capacity\"", "\"token\"",
-                                "{ kind = \"conditional\", of = \"token\" }",
+  for (const char* selection : {"\"grouped\"", "\"growing\"", "\"capacity\"",
                                 "{ kind = \"conditional\", of = \"grouped\" }"}) {
     for (const char* active : {"0.5", "2.5"}) {
       EXPECT_THAT(
@@ -42,6 +41,16 @@ TEST(Truncation, ATokenTakesWholeExperts) {
           << selection;
     }
     EXPECT_EQ(layer(std::string("experts = 4\nactive = 2\nselection = ") + selection), "no error");
+  }
+}
+
+// K = floor(k * pool / E) is the rule of Expert Race's selections, a token's own included.
+TEST(Truncation, PoolsRoundDownButNotToNothing) {
+  const std::string experts = "experts = 4\nactive = ";
+  for (const std::string selection : {"\"token\"", "{ kind = \"conditional\", of = \"token\" }"}) {
+    EXPECT_THAT(layer(experts + "0.5\nselection = " + selection),
+                HasSubstr("no expert would ever run"));
+    EXPECT_EQ(layer(experts + "2.5\nselection = " + selection), "no error");
   }
 }
 
@@ -55,7 +64,7 @@ TEST(Truncation, LargePoolsTakeFractions) {
 // 2 tokens of 8 experts, one a token: no expert has a whole token of a sample.
 TEST(Truncation, PoolsThatKeepNothingAreRefused) {
   EXPECT_THAT(layer("experts = 8\nactive = 1\nselection = \"expert\"", 2),
-              HasSubstr("less than one token of a sample for each expert"));
+              HasSubstr("less than one pair of each pool"));
   EXPECT_THAT(layer("experts = 8\nactive = 0.4\nselection = \"le\"", 2),
               HasSubstr("no expert would ever run"));
 }

@@ -125,9 +125,9 @@ void expect_close(const at::Tensor& got, const at::Tensor& want, double rtol, do
   double worst_excess = -1;
   for (int64_t i = 0; i < want64.numel(); ++i) {
     const double bound = atol + rtol * std::abs(w[i]);
-    const bool same = g[i] == w[i] || (std::isnan(g[i]) && std::isnan(w[i]));
-    double error = same ? 0 : std::abs(g[i] - w[i]);
-    if (std::isnan(error) || (std::isinf(bound) && !same)) error = INFINITY;
+    if (g[i] == w[i] || (std::isnan(g[i]) && std::isnan(w[i]))) continue;
+    double error = std::abs(g[i] - w[i]);
+    if (std::isnan(error) || std::isinf(bound)) error = INFINITY;
     if (error <= bound && !std::isinf(error)) continue;
     ++failures;
     const double excess = bound > 0 ? error / bound : INFINITY;

@@ -83,7 +83,7 @@ void check_indices(const at::Tensor& x_TD, const at::Tensor& offsets, const at::
               tokens_P.device() == x_TD.device(),
           "grouped_mlp: tokens must be a list of int64 beside x on ", x_TD.device(), ", got ",
           tokens_P.sizes(), " ", tokens_P.scalar_type(), " on ", tokens_P.device());
-  const at::Tensor dense = offsets.contiguous();
+  const at::Tensor dense = offsets.resolve_neg().contiguous();
   const int64_t* offset = dense.const_data_ptr<int64_t>();
   require(offset[0] == 0 && offset[E] == tokens_P.size(0), "grouped_mlp: offsets run from ",
           offset[0], " to ", offset[E], ", and must from 0 to the ", tokens_P.size(0), " pairs");
@@ -268,8 +268,8 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
   if (!has_kernel(inputs) || sizes.D == 0 || sizes.H == 0) {
     return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
   }
-  const auto routes =
-      std::make_shared<const Routes>(offsets.contiguous(), tokens_P.contiguous(), x_TD.size(0));
+  const auto routes = std::make_shared<const Routes>(
+      offsets.resolve_neg().contiguous(), tokens_P.resolve_neg().contiguous(), x_TD.size(0));
   if (!wants_graph(inputs)) {
     const auto in_8_bits = Int8Guard::find({mlp.w1_EHD, mlp.w2_EDH});
     if (!in_8_bits.empty()) {

@@ -138,15 +138,13 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
   router_->bind(*experts_);
 }
 
-// A pool of one token's experts keeps a whole number of them; larger ones round down a little.
+// Pools keep whole numbers: K = floor(k * pool / E), as Expert Race defines it.
 void Moe::check_kept(double active) const {
-  const Pools pools = selection_->pools();
   const std::optional<double> kept = selection_->kept_a_token();
-  if (!kept) return;
-  if (!pools.tokens && !pools.samples && *kept != active) whole_active(selection_->name(), active);
-  require(*kept > 0, selection_->name(), ": ", active,
-          " active experts a token are less than one token of a sample for each expert: no expert "
-          "would ever run; more active experts, or a selection over the batch (race, bl)");
+  require(
+      !kept || *kept > 0, selection_->name(), ": ", active,
+      " active experts a token are less than one pair of each pool of this selection: no expert "
+      "would ever run; more active experts, or a selection over the batch (race, bl)");
 }
 
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {

@@ -13,6 +13,7 @@
 #include "gallop/base/hash.h"
 #include "gallop/base/human.h"
 #include "gallop/base/log.h"
+#include "gallop/base/text.h"
 #include "gallop/formats/shards.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/training/finite.h"
@@ -163,6 +164,10 @@ std::vector<ManifestEntry> read_manifest(const fs::path& path) {
     const int64_t format = manifest.at("format").as_int();
     require(format == format_version, "format version ", format, "; this program reads ",
             format_version);
+    for (const auto& [key, value] : manifest.as_object()) {
+      require(key == "format" || key == "files" || key == not_finite_key, "unknown key ",
+              in_quotes(key));
+    }
     std::vector<ManifestEntry> entries;
     for (const char* name : files_of_format_1) {
       const Json& entry = manifest.at("files").at(name);

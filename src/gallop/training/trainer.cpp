@@ -579,6 +579,8 @@ void Trainer::try_to_write(const std::string& what, int64_t step,
                            const std::function<void()>& write) const {
   try {
     write();
+  } catch (const Interrupted&) {
+    throw;
   } catch (const std::exception& error) {  // of the disk, or of memory
     if (recipe_.checkpoint.on_error == "stop") throw;
     log_warning("no ", what, " of step ", step, ": ", reason_of(error),
