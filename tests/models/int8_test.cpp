@@ -45,7 +45,7 @@ TEST(Int8Candidates, LeaveOutWhatChoosesAndWhatOnlyTrainingUses) {
   EXPECT_THAT(candidates(moe),
               ElementsAre("blocks.0.attn.qkv.weight", "blocks.0.attn.proj.weight",
                           "blocks.0.moe.experts.fc1.weight", "blocks.0.moe.experts.fc2.weight"));
-  EXPECT_THAT(candidates("attention = \"moh\"\nblock_routing = { kind = \"mod\", share = 0.5 }"),
+  EXPECT_THAT(candidates("attention = \"moh\"\nblock_routing = \"mod\""),
               ElementsAre("blocks.0.attn.qkv.weight", "blocks.0.attn.proj.weight",
                           "blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc2.weight"));
 }

@@ -86,11 +86,8 @@ class Dit {
 TEST(SparseDit, EveryBlockRoutingTrainsAndKeepsSamplesApart) {
   for (const auto* info : config::components_of("block_routing")) {
     SCOPED_TRACE(info->kind);
-    // An eighth of 4 tokens would be none.
-    const bool shares = info->kind == "mod" || info->kind == "p_mod";
-    const char* share = shares ? ", share = 0.5" : "";
-    Dit model("block_routing = { kind = \"" + info->kind + "\"" + share +
-              " }\nmlp = { kind = \"moe\", setting = \"2-in-4\" }");
+    Dit model("block_routing = { kind = \"" + info->kind +
+              "\" }\nmlp = { kind = \"moe\", setting = \"2-in-4\" }");
     model.expect_trainable(info->kind == "all" ? "attn" : ".routing.");
     model.expect_samples_apart();
   }

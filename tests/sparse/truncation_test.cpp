@@ -102,23 +102,29 @@ TEST(Truncation, ARunWithHalfAnExpertDoesNotStart) {
   EXPECT_FALSE(std::filesystem::exists(folder / "run"));
 }
 
-std::string routing(const std::string& toml, int64_t tokens) {
+// A block with a share of the tokens works on one of them at least.
+TEST(Truncation, AShareIsATokenAtLeast) {
+  const at::Tensor x = random_normal({2, 4, 4}, "x");
+  for (const char* toml : {"kind = \"mod\"\nshare = 0.1", "kind = \"p_mod\"\nshare = 0.16"}) {
+    nn::Module root;
+    const auto routing = testing::make<BlockRouting>(
+        toml, {.parent = &root, .D = 4, .tokens = 4, .index = 1, .blocks = 3});
+    root.materialize(/*seed=*/1);
+    int64_t worked_on = 0;
+    routing->forward(x,
+                     [&](const at::Tensor& x_BKD, const at::Tensor&, const at::Tensor&) {
+                       worked_on = x_BKD.size(1);
+                       return x_BKD;
+                     },
+                     {});
+    EXPECT_EQ(worked_on, 1) << toml;
+  }
   nn::Module root;
-  return message_of([&] {
-    testing::make<BlockRouting>(
-        toml, {.parent = &root, .D = 4, .tokens = tokens, .index = 1, .blocks = 3});
-  });
-}
-
-TEST(Truncation, BlocksWorkOnAWholeToken) {
-  EXPECT_THAT(routing("kind = \"mod\"\nshare = 0.1", 9), HasSubstr("less than one token"));
-  EXPECT_EQ(routing("kind = \"mod\"\nshare = 0.1", 10), "no error");
-  EXPECT_THAT(routing("kind = \"mod\"\nshare = 0", 9), HasSubstr("less than one token"));
-  EXPECT_THAT(routing("kind = \"p_mod\"\nshare = 0.2", 4), HasSubstr("less than one token"));
-  EXPECT_EQ(routing("kind = \"p_mod\"\nshare = 0\nleast = 0", 4), "no error");
-  // The last recursion of MoR works on one token at least, as its authors' code has it.
-  EXPECT_EQ(routing("kind = \"mor\"\nrecursions = 5", 4), "no error");
-  EXPECT_EQ(routing("kind = \"mor\"\nrecursions = 5\nchoice = \"token\"", 4), "no error");
+  EXPECT_THAT(message_of([&] {
+                testing::make<BlockRouting>("kind = \"mod\"\nshare = 0",
+                                            {.parent = &root, .D = 4, .tokens = 4});
+              }),
+              HasSubstr("no token at all"));
 }
 
 TEST(Truncation, ADenseLayerHasAHiddenUnit) {

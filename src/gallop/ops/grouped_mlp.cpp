@@ -83,7 +83,7 @@ void check_indices(const at::Tensor& x_TD, const at::Tensor& offsets, const at::
               tokens_P.device() == x_TD.device(),
           "grouped_mlp: tokens must be a list of int64 beside x on ", x_TD.device(), ", got ",
           tokens_P.sizes(), " ", tokens_P.scalar_type(), " on ", tokens_P.device());
-  const at::Tensor dense = offsets.resolve_neg().contiguous();
+  const at::Tensor dense = offsets.contiguous();
   const int64_t* offset = dense.const_data_ptr<int64_t>();
   require(offset[0] == 0 && offset[E] == tokens_P.size(0), "grouped_mlp: offsets run from ",
           offset[0], " to ", offset[E], ", and must from 0 to the ", tokens_P.size(0), " pairs");
@@ -256,9 +256,11 @@ at::Tensor grouped_mlp_reference(const at::Tensor& x_TD, const at::Tensor& offse
   return at::zeros_like(x_TD).index_add(0, tokens_P, at::cat(outputs));
 }
 
-at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
-                       const at::Tensor& tokens_P, const at::Tensor& weights_P,
+at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& given_offsets,
+                       const at::Tensor& given_tokens, const at::Tensor& weights_P,
                        const GroupedMlpWeights& mlp) {
+  // The numbers in memory are to be those of the tensor.
+  const at::Tensor offsets = given_offsets.resolve_neg(), tokens_P = given_tokens.resolve_neg();
   const Sizes sizes = sizes_of(x_TD, offsets, tokens_P, weights_P, mlp);
   const Tensors inputs{x_TD, weights_P, mlp.w1_EHD, mlp.b1_EH, mlp.w2_EDH, mlp.b2_ED};
   if (!x_TD.is_cpu() && !ReferenceGuard::active() && has_grouped_products(x_TD, mlp)) {
@@ -268,8 +270,8 @@ at::Tensor grouped_mlp(const at::Tensor& x_TD, const at::Tensor& offsets,
   if (!has_kernel(inputs) || sizes.D == 0 || sizes.H == 0) {
     return grouped_mlp_reference(x_TD, offsets, tokens_P, weights_P, mlp);
   }
-  const auto routes = std::make_shared<const Routes>(
-      offsets.resolve_neg().contiguous(), tokens_P.resolve_neg().contiguous(), x_TD.size(0));
+  const auto routes =
+      std::make_shared<const Routes>(offsets.contiguous(), tokens_P.contiguous(), x_TD.size(0));
   if (!wants_graph(inputs)) {
     const auto in_8_bits = Int8Guard::find({mlp.w1_EHD, mlp.w2_EDH});
     if (!in_8_bits.empty()) {

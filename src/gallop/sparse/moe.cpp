@@ -195,8 +195,7 @@ at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) 
 }
 
 nn::Activations Moe::activations(double tokens) const {
-  const nn::Parameter& any = *parameters().front();  // all are used as often
-  const double T = tokens * any.attributes().uses;
+  const double T = tokens * parameters().front()->attributes().uses;
   const auto E = static_cast<double>(experts_count_);
   return {.kept = T * (2.5 * E + 20 * active_),
           .passing = T * 2 * E,

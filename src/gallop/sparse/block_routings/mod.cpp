@@ -30,8 +30,7 @@ class Mod : public BlockRouting {
         share_(settings.share),
         tokens_(args.tokens),
         width_(args.D) {
-    require(kept_of(args.tokens) > 0, name(), ": block_routing.share = ", share_, " of ",
-            args.tokens, " tokens is less than one token");
+    require(share_ > 0, name(), ": block_routing.share = 0 leaves a block no token at all");
     if (args.index % settings.every == settings.every - 1) router_.emplace(*this, "", args.D, 1);
   }
 
@@ -39,18 +38,17 @@ class Mod : public BlockRouting {
                      const nn::ForwardContext&) const override {
     if (!router_) return body(x_BLD, {}, {});
     const at::Tensor score_BL = scores(x_BLD);
-    const at::Tensor positions_BK =
-        best_positions(score_BL, std::max<int64_t>(1, kept_of(x_BLD.size(1))));
+    const at::Tensor positions_BK = best_positions(score_BL, kept_of(x_BLD.size(1)));
     const at::Tensor x_BKD = at_positions(x_BLD, positions_BK);
     const at::Tensor change_BKD = body(x_BKD, positions_BK, {}).sub(x_BKD);
     const at::Tensor weight_BK1 = at_positions(score_BL, positions_BK).unsqueeze(-1);
     return put_positions(x_BLD, positions_BK, x_BKD.add(change_BKD.mul(weight_BK1)));
   }
 
-  // Around the block: what it changes, and the tokens it is put among.
+  // Around the block: what it changes.
   nn::Activations activations(double tokens) const override {
     if (!router_) return {};
-    const double numbers = tokens * static_cast<double>(width_) * (1 + 2 * shares()[0]);
+    const double numbers = tokens * static_cast<double>(width_) * shares()[0];
     return {.kept = numbers, .passing = numbers};
   }
 
@@ -61,7 +59,7 @@ class Mod : public BlockRouting {
 
  private:
   int64_t kept_of(int64_t L) const {
-    return static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9);
+    return std::max<int64_t>(1, static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9));
   }
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {

@@ -47,13 +47,10 @@ class Mor : public BlockRouting {
                                         : token_choice(x_BLD, body, ctx);
   }
 
-  // Each recursion: the state of all tokens, and the steps of those that it takes.
+  // Around the recursions: the state of all tokens.
   nn::Activations activations(double tokens) const override {
-    double numbers = 0;
-    for (const double share : shares()) {
-      numbers += tokens * static_cast<double>(router_.shape()[1]) * (1 + 2 * share);
-    }
-    return {.kept = numbers, .passing = numbers / static_cast<double>(N())};
+    const double numbers = tokens * static_cast<double>(router_.shape()[1]);
+    return {.kept = numbers, .passing = numbers};
   }
 
   std::vector<double> shares() const override {

@@ -41,9 +41,6 @@ class PMod : public BlockRouting {
         swing_(settings.swing),
         share_(settings.share_of(args.index, args.blocks)) {
     if (share_ == 1) return;
-    require(share_ == 0 || kept_of(args.tokens) > 0, name(), ": a share of ", share_, " of ",
-            args.tokens, " tokens is less than one token; block_routing.least = 0 and share = 0 ",
-            "say that a block works on none");
     router_.emplace(*this, "", args.D, 1, nn::LinearOptions{.weight_init = nn::Init::zeros()});
   }
 
@@ -71,18 +68,20 @@ class PMod : public BlockRouting {
                               at_positions(weight_BL, positions_BK)));
   }
 
-  // Around the block: all tokens reweighted, those of it chosen and put back.
+  // Around the block: what it works on.
   nn::Activations activations(double tokens) const override {
     if (!router_) return {};
-    const double numbers = tokens * static_cast<double>(width_) * (1 + 2 * share_);
+    const double numbers = tokens * static_cast<double>(width_) * share_;
     return {.kept = numbers, .passing = numbers};
   }
 
   std::vector<double> shares() const override { return {share_}; }
 
  private:
+  // A share of some is no share of none.
   int64_t kept_of(int64_t routed) const {
-    return static_cast<int64_t>(share_ * static_cast<double>(routed) + 1e-9);
+    const auto kept = static_cast<int64_t>(share_ * static_cast<double>(routed) + 1e-9);
+    return share_ > 0 && routed > 0 ? std::max<int64_t>(1, kept) : kept;
   }
   // [B, L]; their order decides, so they stay float32.
   at::Tensor scores(const at::Tensor& x_BLD) const {
