@@ -73,18 +73,23 @@ TEST_F(Bf16Training, GoesOnToTheBit) {
   expect_equal_weights(*restore(parts, false).model, *restore(whole, false).model);
 }
 
-TEST_F(Bf16Training, HasTheSameBitsForAllThreads) {
-  const auto trained = [&](int threads) {
-    auto trainer = std::make_unique<Trainer>(
-        recipe_in(folder_ / std::to_string(threads), small("bf16", threads)));
-    trainer->run(4);
-    return trainer;
-  };
-  const auto one = trained(1);
-  for (const int threads : {2, 3}) {
-    const auto several = trained(threads);
-    expect_equal_weights(several->model(), one->model());
-    EXPECT_EQ(log_lines(folder_ / std::to_string(threads)), log_lines(folder_ / "1")) << threads;
+TEST_F(Bf16Training, AndFloat32HaveTheSameBitsForAllThreads) {
+  for (const std::string precision : {"bf16", "float32"}) {
+    const auto folder = [&](int threads) {
+      return folder_ / (precision + "-" + std::to_string(threads));
+    };
+    const auto trained = [&](int threads) {
+      auto trainer =
+          std::make_unique<Trainer>(recipe_in(folder(threads), small(precision, threads)));
+      trainer->run(4);
+      return trainer;
+    };
+    const auto one = trained(1);
+    for (const int threads : {2, 3}) {
+      const auto several = trained(threads);
+      expect_equal_weights(several->model(), one->model());
+      EXPECT_EQ(log_lines(folder(threads)), log_lines(folder(1))) << precision << ", " << threads;
+    }
   }
 }
 

@@ -185,7 +185,7 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
     for (const std::string& line : differences(state_.environment, environment)) {
       log_warning(
           "not as before: ", line,
-          "; results differ in their last digits from those of a run that stayed as it was");
+          "; results may differ in their last digits from those of a run that stayed as it was");
     }
     first_values_ = known ? first_values_share(snapshot.ema_metadata, recipe_.ema).value_or(1)
                           : first_values_share(recipe_.ema, state_.applied);
