@@ -23,7 +23,7 @@ constexpr int most_threads = 4096;
 
 // Times around a wait that is mostly short: between two kernels, and for the last piece of another
 // thread. Sleeping and waking takes some ten times as long.
-constexpr int spins_between_work = 10000, spins_for_others = 2000;
+constexpr int spins_between_work = 4000, spins_for_others = 2000;
 
 void relax() {
 #ifdef __x86_64__
