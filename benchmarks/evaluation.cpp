@@ -9,12 +9,12 @@
 #include <optional>
 
 #include "benchmarks/support/model_case.h"
+#include "gallop/compute/int8_check.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/packed_forward.h"
-#include "gallop/ops/int8.h"
+#include "gallop/ops/inference/int8.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/sparse/routing_record.h"
-#include "gallop/training/int8_check.h"
+#include "gallop/sparse/choice/routing_record.h"
 #include "tests/ops/operator_case.h"
 
 namespace gallop::testing {
@@ -65,7 +65,7 @@ void evaluate(benchmark::State& state, const ModelCase& c, const std::string& ki
   std::optional<ops::Int8Guard> int8;
   if (kind == "reference") reference.emplace();
   if (kind == "int8") {
-    int8.emplace(weights.emplace(training::make_int8_weights(evaluation.model())));
+    int8.emplace(weights.emplace(compute::make_int8_weights(evaluation.model())));
   }
   evaluation.run();
   for (auto _ : state) benchmark::DoNotOptimize(evaluation.run());

@@ -7,8 +7,8 @@
 
 #include "gallop/base/allocation.h"
 #include "gallop/ops/adamw.h"
-#include "gallop/ops/int8.h"
-#include "gallop/ops/packed_weights.h"
+#include "gallop/ops/inference/int8.h"
+#include "gallop/ops/inference/packed_weights.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 #include "tests/ops/operator_case.h"

@@ -3,17 +3,17 @@
 #include <ATen/ops/full.h>
 #include <benchmark/benchmark.h>
 
-#include "gallop/training/background_save.h"
+#include "gallop/runs/background_save.h"
 #include "tests/support/temporary_directory.h"
 
 namespace gallop::training {
 namespace {
 
-Snapshot snapshot() {
-  Snapshot snapshot;
+runs::Snapshot snapshot() {
+  runs::Snapshot snapshot;
   snapshot.state = Json::object();
   int64_t n = 0;
-  for (NamedTensors* part : {&snapshot.model, &snapshot.ema, &snapshot.optimizer}) {
+  for (runs::NamedTensors* part : {&snapshot.model, &snapshot.ema, &snapshot.optimizer}) {
     for (int i = 0; i < 12; ++i, ++n) {
       part->emplace_back("w" + std::to_string(i),
                          at::full({int64_t{2} << 20}, 0.5 * static_cast<double>(n)));
@@ -24,8 +24,8 @@ Snapshot snapshot() {
 
 void foreground(benchmark::State& state) {
   const test::TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
-  Snapshot saved = snapshot();
+  runs::CheckpointStore store(run.path(), {});
+  runs::Snapshot saved = snapshot();
   for (auto _ : state) {
     saved.step += 1;
     store.save(saved, "");
@@ -34,9 +34,9 @@ void foreground(benchmark::State& state) {
 
 void background(benchmark::State& state) {
   const test::TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
-  Snapshot saved = snapshot();
-  BackgroundSaver saver(store);
+  runs::CheckpointStore store(run.path(), {});
+  runs::Snapshot saved = snapshot();
+  runs::BackgroundSaver saver(store);
   for (auto _ : state) {
     saved.step += 1;
     saver.start(saved, "", [] {});

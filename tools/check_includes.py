@@ -11,7 +11,7 @@ import sys
 
 # From the top to the bottom of src/gallop: a file includes its own layer and those below.
 LAYERS = [
-    "serving", "distributed", "evaluation", "inspection", "training", "tasks", "models", "diffusion",
+    "serving", "distributed", "evaluation", "inspection", "training", "compute", "runs", "tasks", "models", "diffusion",
     "blocks", "sparse", "nn", "collectives", "ops", "data", "formats", "config", "base",
 ]
 TORCH_FREE = {"data", "formats", "config", "base"}

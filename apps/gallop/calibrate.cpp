@@ -12,17 +12,17 @@
 #include "gallop/base/log.h"
 #include "gallop/base/progress.h"
 #include "gallop/command.h"
+#include "gallop/compute/calibrate.h"
+#include "gallop/compute/dial_report.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/number_options.h"
 #include "gallop/options.h"
-#include "gallop/sparse/mixing.h"
-#include "gallop/training/calibrate.h"
-#include "gallop/training/checkpoint.h"
-#include "gallop/training/device.h"
-#include "gallop/training/dial_report.h"
-#include "gallop/training/restore.h"
-#include "gallop/training/sample_sheet.h"
+#include "gallop/runs/checkpoint.h"
+#include "gallop/runs/device.h"
+#include "gallop/runs/restore.h"
+#include "gallop/runs/sample_sheet.h"
+#include "gallop/sparse/layers/mixing.h"
 
 namespace gallop {
 namespace {
@@ -36,7 +36,7 @@ constexpr const char* no_thresholds =
 struct CalibrateArguments {
   std::string weights, out;
   std::vector<double> active;
-  int64_t batches = training::calibration_batches, noise_ranges = 1;
+  int64_t batches = compute::calibration_batches, noise_ranges = 1;
   bool raw = false;
   std::vector<std::string> set;
 };
@@ -61,7 +61,7 @@ void require_finite(const at::Tensor& threshold, const std::string& name,
 }
 
 /// Thresholds for other numbers of experts a token, and what each costs and gives.
-void measure(const CalibrateArguments& arguments, training::Restored& restored) {
+void measure(const CalibrateArguments& arguments, runs::Restored& restored) {
   std::optional<Progress> bar;
   const auto show = [&bar](const char* label, const char* unit) {
     bar.reset();
@@ -70,21 +70,21 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
       bar->update(done);
     };
   };
-  const auto settings = training::measure_dial(*restored.task, *restored.model,
-                                               {.actives = arguments.active,
-                                                .batches = arguments.batches,
-                                                .ranges = arguments.noise_ranges,
-                                                .progress = show("calibrate", "batch")});
+  const auto settings = compute::measure_dial(*restored.task, *restored.model,
+                                              {.actives = arguments.active,
+                                               .batches = arguments.batches,
+                                               .ranges = arguments.noise_ranges,
+                                               .progress = show("calibrate", "batch")});
   require(!settings.empty(), arguments.weights, no_thresholds);
-  for (const training::DialSetting& setting : settings) {
+  for (const compute::DialSetting& setting : settings) {
     for (const auto& [name, levels] : setting.thresholds) {
       require_finite(levels.values, name, arguments.weights);
     }
   }
   const fs::path out = arguments.out.empty()
-                           ? training::folder_of(arguments.weights) / training::dial_file
+                           ? runs::folder_of(arguments.weights) / compute::dial_file
                            : fs::path(arguments.out);
-  training::save_dial(out, settings, restored.metadata);
+  compute::save_dial(out, settings, restored.metadata);
 
   if (!sparse::selections_that_mix_samples(*restored.model).empty()) {
     log_warning(
@@ -93,15 +93,15 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
         restored.recipe.eval.batch, ", samples depend on those drawn beside them");
   }
   const auto rows =
-      training::try_dial(*restored.task, *restored.model, settings, show("evaluate", "sample"));
+      compute::try_dial(*restored.task, *restored.model, settings, show("evaluate", "sample"));
   bar.reset();
-  std::printf("%s", training::to_markdown(rows).c_str());
+  std::printf("%s", compute::to_markdown(rows).c_str());
   const auto beside = [&](const char* ending) { return fs::path(out).replace_extension(ending); };
-  write_file_atomically(beside(".md"), training::to_markdown(rows));
-  write_file_atomically(beside(".svg"), training::to_svg(rows));
+  write_file_atomically(beside(".md"), compute::to_markdown(rows));
+  write_file_atomically(beside(".svg"), compute::to_svg(rows));
   formats::write_png(beside(".png"),
-                     training::draw_dial_sheet(*restored.task, *restored.model, settings,
-                                               training::sample_request(restored.recipe), 2));
+                     compute::draw_dial_sheet(*restored.task, *restored.model, settings,
+                                              runs::sample_request(restored.recipe), 2));
   std::printf(
       "wrote %s, and beside it the table (.md), its plot (.svg) and samples side by side (.png); "
       "gallop sample %s --active %g uses a setting\n",
@@ -109,14 +109,14 @@ void measure(const CalibrateArguments& arguments, training::Restored& restored) 
 }
 
 void calibrate(const CalibrateArguments& arguments) {
-  training::Restored restored = training::restore(arguments.weights, !arguments.raw, arguments.set);
-  training::use_threads(restored.recipe);
+  runs::Restored restored = runs::restore(arguments.weights, !arguments.raw, arguments.set);
+  runs::use_threads(restored.recipe);
   require(arguments.noise_ranges == 1 || !arguments.active.empty(),
           "--noise-ranges belongs to the compute dial: say --active K,... as well");
   if (!arguments.active.empty()) return measure(arguments, restored);
   Progress progress({.label = "calibrate", .unit = "batch", .total = arguments.batches});
-  const auto layers = training::calibrate(*restored.task, *restored.model, arguments.batches,
-                                          [&progress](int64_t batch) { progress.update(batch); });
+  const auto layers = compute::calibrate(*restored.task, *restored.model, arguments.batches,
+                                         [&progress](int64_t batch) { progress.update(batch); });
   progress.finish();
   require(!layers.empty(), arguments.weights, no_thresholds);
   for (const auto& layer : layers) {
@@ -127,7 +127,7 @@ void calibrate(const CalibrateArguments& arguments) {
 
   fs::path out = arguments.out;
   if (out.empty()) {
-    out = training::folder_of(arguments.weights) /
+    out = runs::folder_of(arguments.weights) /
           ((arguments.raw ? "model" : "ema") + std::string("-calibrated.safetensors"));
   }
   formats::Metadata metadata = restored.metadata;

@@ -10,7 +10,7 @@
 #include "gallop/config/print.h"
 #include "gallop/config/reference.h"
 #include "gallop/options.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop {
 namespace {
@@ -24,12 +24,12 @@ struct ConfigOptions {
 void print_config(const ConfigOptions& options) {
   std::string text;
   if (options.reference) {
-    training::Recipe recipe;
+    runs::Recipe recipe;
     text = options.markdown ? config::reference_markdown(recipe) : config::reference_text(recipe);
   } else {
     require(!options.recipe.empty(),
             "config needs a recipe, or --reference for the documentation of all keys");
-    training::Recipe recipe = training::load_recipe(options.recipe, options.overrides);
+    runs::Recipe recipe = runs::load_recipe(options.recipe, options.overrides);
     text = config::to_toml(recipe, options.comments);
   }
   std::fputs(text.c_str(), stdout);

@@ -19,14 +19,14 @@
 #include "gallop/formats/npz.h"
 #include "gallop/formats/shards.h"
 #include "gallop/formats/torch_file.h"
+#include "gallop/models/dit/upcycle.h"
 #include "gallop/models/fitted_names.h"
-#include "gallop/models/upcycle.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/number_options.h"
 #include "gallop/options.h"
 #include "gallop/recipe_model.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop {
 namespace {
@@ -172,7 +172,7 @@ void print_upcycled(const models::Upcycled& upcycled) {
 }
 
 void upcycle(const ConvertArguments& arguments, const Source& source) {
-  training::Recipe recipe = training::load_recipe(arguments.upcycle, arguments.overrides);
+  runs::Recipe recipe = runs::load_recipe(arguments.upcycle, arguments.overrides);
   const auto model = make_model(recipe);
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, /*gradients=*/false);
   std::map<std::string, at::Tensor> dense;

@@ -16,7 +16,7 @@
 #include "gallop/data/sheet.h"
 #include "gallop/data/summary.h"
 #include "gallop/options.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop {
 namespace {
@@ -48,7 +48,7 @@ data::DataConfig config_of(const InfoOptions& options) {
   const bool is_recipe = fs::path(options.path).extension() == ".toml";
   require(!is_recipe || options.kind.empty(), "--kind is for folders; the recipe '", options.path,
           "' says its kind itself");
-  if (is_recipe) return training::load_recipe(options.path, options.overrides).data;
+  if (is_recipe) return runs::load_recipe(options.path, options.overrides).data;
 
   // As overrides, so that they and those of --set are of one kind of data.
   std::vector<std::string> overrides = options.overrides;

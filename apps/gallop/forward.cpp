@@ -17,8 +17,8 @@
 #include "gallop/number_options.h"
 #include "gallop/options.h"
 #include "gallop/recipe_model.h"
-#include "gallop/training/device.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/device.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop {
 namespace {
@@ -45,10 +45,10 @@ void forward(const ForwardCommand& command) {
   const double rtol = tolerance("rtol", command.rtol, forward_case.rtol);
   const double atol = tolerance("atol", command.atol, forward_case.atol);
 
-  training::Recipe recipe = training::load_recipe(command.recipe, command.overrides);
+  runs::Recipe recipe = runs::load_recipe(command.recipe, command.overrides);
   const auto model = make_model(recipe);
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, command.options.gradients);
-  const ops::PrecisionGuard precision(training::precision_of(recipe));
+  const ops::PrecisionGuard precision(runs::precision_of(recipe));
   const auto results = inspection::run_forward(*model, forward_case, command.options);
   for (const auto& [name, tensor] : results) {
     if (!tensor.isfinite().all().item<bool>())

@@ -25,8 +25,8 @@
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
 #include "gallop/models/counts.h"
-#include "gallop/training/ema.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/restore.h"
+#include "gallop/runs/young_average.h"
 
 namespace gallop {
 namespace {
@@ -136,11 +136,10 @@ void inspect_file(const fs::path& path) {
   print_file(path, files, reader.tensors(), reader.metadata());
 }
 
-void print_model(training::Recipe& recipe, const formats::Metadata& metadata) {
+void print_model(runs::Recipe& recipe, const formats::Metadata& metadata) {
   const auto data = metadata.find("data");
   if (data == metadata.end()) return;
-  const auto model =
-      training::make_task(recipe, training::info_from_metadata(data->second))->make_model();
+  const auto model = runs::make_task(recipe, runs::info_from_metadata(data->second))->make_model();
   const models::Counts counts = models::count(*model);
   fact("network", model->summary());
   fact("parameters", human_count(static_cast<double>(counts.total)) + ", " +
@@ -149,21 +148,21 @@ void print_model(training::Recipe& recipe, const formats::Metadata& metadata) {
 
 // What is left in the average of the values that the run began with.
 void print_average_facts(const formats::Metadata& metadata, const fs::path& owner) {
-  training::Recipe recipe;
+  runs::Recipe recipe;
   try {
-    config::load_text(recipe, training::find_recipe(owner), (owner / "config.toml").string());
+    config::load_text(recipe, runs::find_recipe(owner), (owner / "config.toml").string());
   } catch (const Error&) {  // print_recipe says so
   }
-  const auto share = training::first_values_share(metadata, recipe.ema);
-  const std::string young = training::young_average(share.value_or(0));
+  const auto share = runs::first_values_share(metadata, recipe.ema);
+  const std::string young = runs::young_average(share.value_or(0));
   if (!young.empty()) fact("", young);
 }
 
 // A recipe of another version must not hide the rest.
 void print_recipe(const fs::path& owner, const formats::Metadata& metadata) {
-  const std::string text = training::find_recipe(owner);
+  const std::string text = runs::find_recipe(owner);
   if (text.empty()) return fact("recipe", "none beside it");
-  training::Recipe recipe;
+  runs::Recipe recipe;
   try {
     config::load_text(recipe, text, (owner / "config.toml").string());
     print_model(recipe, metadata);
@@ -255,9 +254,9 @@ void inspect(const fs::path& named) {
                                                           : fs::path(".");
   if (!fs::is_directory(path, error)) return inspect_file(path);
   if (fs::exists(path / "manifest.json", error)) {
-    training::verify_checkpoint(path);
+    runs::verify_checkpoint(path);
     fact("checkpoint", path.string() + ", verified");
-    const std::string not_finite = training::non_finite_values(path);
+    const std::string not_finite = runs::non_finite_values(path);
     if (!not_finite.empty()) fact("", "NOT FINITE: " + not_finite);
     return print_checkpoint(path, path);
   }

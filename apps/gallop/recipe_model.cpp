@@ -2,13 +2,13 @@
 
 #include "gallop/base/log.h"
 #include "gallop/config/registry.h"
+#include "gallop/runs/known_data.h"
 #include "gallop/tasks/task.h"
-#include "gallop/training/known_data.h"
 
 namespace gallop {
 
-std::unique_ptr<models::Model> make_model(training::Recipe& recipe) {
-  const auto info = training::known_data({}, recipe);
+std::unique_ptr<models::Model> make_model(runs::Recipe& recipe) {
+  const auto info = runs::known_data({}, recipe);
   const auto task = config::make<tasks::Task>(
       recipe.task, {.data = recipe.data, .model = recipe.model, .info = info});
   auto model = task->make_model();

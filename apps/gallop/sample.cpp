@@ -21,21 +21,21 @@
 #include "gallop/base/log.h"
 #include "gallop/base/progress.h"
 #include "gallop/command.h"
+#include "gallop/compute/dial.h"
+#include "gallop/compute/int8_check.h"
 #include "gallop/config/value.h"
 #include "gallop/data/class_labels.h"
 #include "gallop/data/sheet.h"
 #include "gallop/formats/npz.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/number_options.h"
-#include "gallop/ops/int8.h"
+#include "gallop/ops/inference/int8.h"
 #include "gallop/options.h"
-#include "gallop/sparse/mixing.h"
-#include "gallop/training/checkpoint.h"
-#include "gallop/training/device.h"
-#include "gallop/training/dial.h"
-#include "gallop/training/int8_check.h"
-#include "gallop/training/restore.h"
-#include "gallop/training/sample_sheet.h"
+#include "gallop/runs/checkpoint.h"
+#include "gallop/runs/device.h"
+#include "gallop/runs/restore.h"
+#include "gallop/runs/sample_sheet.h"
+#include "gallop/sparse/layers/mixing.h"
 
 namespace gallop {
 namespace {
@@ -106,7 +106,7 @@ std::vector<std::string> overrides_of(const SampleArguments& a) {
   return set;
 }
 
-data::ClassLabels known_labels(const training::Restored& restored) {
+data::ClassLabels known_labels(const runs::Restored& restored) {
   return {.classes = restored.model->args().classes,
           .names = restored.task->data_info().class_names,
           .null_label = restored.model->has_null_label()};
@@ -115,14 +115,14 @@ data::ClassLabels known_labels(const training::Restored& restored) {
 /// The labels that samples take in turn: those asked for, else all classes, or ten of them spread
 /// evenly where there are more.
 std::vector<int64_t> choose_labels(const SampleArguments& arguments,
-                                   const training::Restored& restored) {
+                                   const runs::Restored& restored) {
   const int64_t classes = restored.model->args().classes;
   std::vector<data::LabelText> texts;
   for (const std::string& list : arguments.labels) {
     for (data::LabelText& text : data::split_labels(list)) texts.push_back(std::move(text));
   }
   for (const std::string& name : arguments.names) texts.push_back({name});
-  if (texts.empty()) return training::shown_classes(classes);
+  if (texts.empty()) return runs::shown_classes(classes);
   require(classes > 0,
           "--labels and --label: this model was trained without labels; leave them out");
   const data::ClassLabels known = known_labels(restored);
@@ -136,11 +136,10 @@ std::vector<int64_t> choose_labels(const SampleArguments& arguments,
 }
 
 /// What the recipe's [sample] table says, changed by the command line.
-tasks::SampleRequest make_request(const SampleArguments& arguments,
-                                  const training::Restored& restored,
+tasks::SampleRequest make_request(const SampleArguments& arguments, const runs::Restored& restored,
                                   const std::vector<int64_t>& labels) {
   const models::Model& model = *restored.model;
-  tasks::SampleRequest request = training::sample_request(restored.recipe);
+  tasks::SampleRequest request = runs::sample_request(restored.recipe);
   if (arguments.seed) request.seed = *arguments.seed;
   const bool guides = arguments.guidance.value_or(1) != 1 || !arguments.interval.empty() ||
                       !arguments.channels.empty();
@@ -169,7 +168,7 @@ std::string shown_labels(const std::vector<int64_t>& labels, const data::ClassLa
 }
 
 /// Says where samples depend on what is drawn beside them.
-void warn_of_mixing(const training::Restored& restored, const tasks::SampleRequest& request) {
+void warn_of_mixing(const runs::Restored& restored, const tasks::SampleRequest& request) {
   const auto mixing = sparse::selections_that_mix_samples(*restored.model);
   if (mixing.empty()) return;
   log_warning(
@@ -186,7 +185,7 @@ int64_t sheet_columns(int64_t count, int64_t cycle) {
   return std::max<int64_t>(1, (side + cycle / 2) / cycle) * cycle;
 }
 
-at::Tensor draw(const training::Restored& restored, tasks::SampleRequest request) {
+at::Tensor draw(const runs::Restored& restored, tasks::SampleRequest request) {
   const auto count = static_cast<double>(request.labels.size());
   std::optional<Progress> progress;
   request.progress = [&](int64_t done, int64_t total) {
@@ -201,21 +200,20 @@ at::Tensor draw(const training::Restored& restored, tasks::SampleRequest request
 }
 
 /// What the weights in 8 bits change, as text.
-std::string measure_int8(const training::Restored& restored, const ops::Int8Weights& weights,
+std::string measure_int8(const runs::Restored& restored, const ops::Int8Weights& weights,
                          const tasks::SampleRequest& request) {
   std::optional<Progress> progress;
-  const training::Int8Check check = training::check_int8(
+  const compute::Int8Check check = compute::check_int8(
       *restored.task, *restored.model, weights, request, [&](int64_t done, int64_t total) {
         if (!progress)
           progress.emplace(ProgressOptions{.label = "float32 and 8 bits", .total = total});
         progress->update(done);
       });
-  return training::describe(check);
+  return compute::describe(check);
 }
 
 void write_dump(const fs::path& file, Format format, const at::Tensor& samples,
-                const tasks::SampleRequest& request, const training::Restored& restored,
-                bool int8) {
+                const tasks::SampleRequest& request, const runs::Restored& restored, bool int8) {
   std::vector<std::pair<std::string, at::Tensor>> tensors = {{"samples", samples}};
   if (restored.model->args().classes > 0) {
     at::Tensor labels = at::empty({samples.size(0)}, at::TensorOptions(at::kLong));
@@ -259,16 +257,16 @@ void sample(const SampleArguments& arguments) {
           "--raw chooses between the two weights of a run or a checkpoint, and '",
           arguments.weights, "' is not the folder of one");
   require(arguments.int8 || !arguments.int8_check, "--int8-check belongs to --int8");
-  const training::Restored restored =
-      training::restore(arguments.weights, !arguments.raw, overrides_of(arguments));
-  training::use_threads(restored.recipe);
+  const runs::Restored restored =
+      runs::restore(arguments.weights, !arguments.raw, overrides_of(arguments));
+  runs::use_threads(restored.recipe);
   if (arguments.active) {
-    const fs::path dial = training::folder_of(arguments.weights) / training::dial_file;
+    const fs::path dial = runs::folder_of(arguments.weights) / compute::dial_file;
     require(fs::exists(dial), "--active needs the compute dial of these weights, and there is no ",
             dial.string(), ": run `gallop calibrate ", arguments.weights, " --active ",
             *arguments.active, "` first");
-    training::turn_dial(*restored.model,
-                        training::load_dial(dial, *arguments.active, restored.metadata));
+    compute::turn_dial(*restored.model,
+                       compute::load_dial(dial, *arguments.active, restored.metadata));
   }
   const bool latent = restored.task->data_info().latent;
   std::vector<std::string> out = arguments.out;
@@ -293,7 +291,7 @@ void sample(const SampleArguments& arguments) {
   std::optional<ops::Int8Weights> int8;
   std::string change;
   if (arguments.int8) {
-    int8.emplace(training::make_int8_weights(*restored.model));
+    int8.emplace(compute::make_int8_weights(*restored.model));
     if (arguments.int8_check.value_or(1) > 0) change = measure_int8(restored, *int8, request);
   }
   std::optional<ops::Int8Guard> in_8_bits;
@@ -311,10 +309,10 @@ void sample(const SampleArguments& arguments) {
               settings.str().c_str());
   if (!arguments.labels.empty() || !arguments.names.empty())
     std::printf("labels %s\n", shown_labels(labels, known_labels(restored)).c_str());
-  if (int8) std::printf("%s%s", training::describe(*int8, *restored.model).c_str(), change.c_str());
+  if (int8) std::printf("%s%s", compute::describe(*int8, *restored.model).c_str(), change.c_str());
 
   const std::vector<formats::Image> images =
-      pictures ? training::to_images(samples) : std::vector<formats::Image>();
+      pictures ? runs::to_images(samples) : std::vector<formats::Image>();
   for (const std::string& file : out) {
     const Format format = format_of(file);
     if (format == Format::png) {

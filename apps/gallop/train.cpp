@@ -7,7 +7,7 @@
 #include "gallop/base/stop.h"
 #include "gallop/command.h"
 #include "gallop/options.h"
-#include "gallop/training/find_run.h"
+#include "gallop/runs/find_run.h"
 #include "gallop/training/trainer.h"
 
 namespace gallop {
@@ -24,7 +24,7 @@ constexpr int stopped_status = 130;
 void train(const TrainArguments& arguments) {
   const StopSignals signals;
   if (!arguments.out.empty()) require_not_set(arguments.set, "--out", {"out"});
-  training::Recipe recipe = training::load_run(arguments.recipe, arguments.set, arguments.out);
+  runs::Recipe recipe = runs::load_run(arguments.recipe, arguments.set, arguments.out);
   training::Trainer trainer(std::move(recipe), arguments.allow);
   if (trainer.run() == training::Ended::stopped) throw Exit{stopped_status};
 }

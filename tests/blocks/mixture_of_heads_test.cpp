@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "gallop/blocks/attention.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"

@@ -106,17 +106,56 @@ TEST(Print, FlatListWorksAsOverrides) {
   EXPECT_THAT(differences(recipe, back), IsEmpty());
 }
 
+std::vector<std::string> difference_lines(Recipe& before, Recipe& after) {
+  std::vector<std::string> lines;
+  for (const Difference& difference : differences(before, after))
+    lines.push_back(difference.line());
+  return lines;
+}
+
+// An effect holds for the fields that follow in the struct, and for those below them that say
+// nothing of their own.
+struct InnerEffects : Fields<InnerEffects> {
+  int64_t a = 0, b = 0;
+  void fields(Visitor& v) override {
+    v.field("a", a, "As the field that holds this.");
+    v.effect(Effect::free);
+    v.field("b", b, "Free everywhere.");
+  }
+};
+struct Effects : Fields<Effects> {
+  int64_t first = 0, second = 0, last = 0;
+  InnerEffects inner;
+  void fields(Visitor& v) override {
+    v.field("first", first, "Free.");
+    v.effect(Effect::state);
+    v.field("second", second, "State.");
+    v.table("inner", inner, "State at its beginning.");
+    v.field("last", last, "State still.");
+  }
+};
+
+TEST(Print, DifferencesKnowWhatTheyDoToARun) {
+  Effects before, after;
+  after.first = after.second = after.last = after.inner.a = after.inner.b = 1;
+  std::string state;
+  for (const Difference& difference : differences(before, after)) {
+    state += difference.effect == Effect::state ? difference.key + " " : "";
+  }
+  EXPECT_EQ(state, "second inner.a last ");
+}
+
 TEST(Print, DifferencesNameKeyAndBothValues) {
   Recipe before, after;
   after.train.lr = 0.002;
   after.model.depth = 3;
   after.model.mlp.selection.choose("plain");
   EXPECT_THAT(
-      differences(before, after),
+      difference_lines(before, after),
       ElementsAre("model.depth: (none) -> 3", "model.mlp.selection: \"race\" -> \"plain\"",
                   "model.mlp.selection.momentum: 0.99 -> (none)", "train.lr: 0.001 -> 0.002"));
   EXPECT_THAT(
-      differences(after, before),
+      difference_lines(after, before),
       ElementsAre("model.depth: 3 -> (none)", "model.mlp.selection: \"plain\" -> \"race\"",
                   "train.lr: 0.002 -> 0.001", "model.mlp.selection.momentum: (none) -> 0.99"));
 }

@@ -1,7 +1,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::sparse {
 namespace {

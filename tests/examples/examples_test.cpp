@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/gate.h"
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/gate.h"
+#include "gallop/sparse/choice/routing_record.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"

@@ -1,7 +1,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/experts.h"
+#include "gallop/sparse/layers/experts.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,7 +1,7 @@
 #include <ATen/ops/softplus.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/gate.h"
+#include "gallop/sparse/choice/gate.h"
 
 namespace gallop::sparse {
 namespace {

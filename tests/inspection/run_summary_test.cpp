@@ -40,8 +40,8 @@ TEST(ReadLog, WholeLinesOnly) {
 TEST(CheckCheckpoints, SaysWhichAreWhole) {
   TemporaryDirectory run;
   EXPECT_THAT(check_checkpoints(run.path()), IsEmpty());
-  training::CheckpointStore store(run.path(), {});
-  training::Snapshot snapshot{.step = 10, .model = {{"w", at::full({100}, 1.0)}}};
+  runs::CheckpointStore store(run.path(), {});
+  runs::Snapshot snapshot{.step = 10, .model = {{"w", at::full({100}, 1.0)}}};
   store.save(snapshot, "");
   snapshot.step = 20;
   const fs::path newer = store.save(snapshot, "");
@@ -59,7 +59,7 @@ TEST(CheckCheckpoints, SaysWhichAreWhole) {
 }
 
 TEST(MainSettings, OneLineASection) {
-  training::Recipe recipe;
+  runs::Recipe recipe;
   config::load_text(recipe, R"(
 train = { steps = 1600, batch = 32 }
 model = { kind = "dit", size = "S/4" }

@@ -5,7 +5,7 @@
 #include <map>
 #include <utility>
 
-#include "gallop/models/upcycle.h"
+#include "gallop/models/dit/upcycle.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/embeddings.h"
 #include "tests/support/errors.h"
@@ -128,7 +128,8 @@ TEST(ComputedTables, AnUpcycledModelHasItsOwn) {
 TEST(ClassTables, OfAnotherNumberOfRowsSayWhatIsLikely) {
   const auto model = dit(1);
   Tensors tensors = tensors_of(*model);
-  tensors[class_table] = tensors[class_table].narrow(0, 0, 3);
+  at::Tensor& table = tensors["y_embedder.embedding_table.weight"];
+  table = table.narrow(0, 0, 3);
   EXPECT_THAT(message_of([&] { load_weights(*model, tensors, "w"); }),
               HasSubstr("expected [4, 8], found [3, 8] (a row for each class and none for \"no "
                         "class\": model.label_dropout = 0)"));

@@ -8,8 +8,8 @@
 
 #include "gallop/models/counts.h"
 #include "gallop/models/model.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/choice/selection.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"

@@ -7,11 +7,11 @@
 
 #include "gallop/base/error.h"
 #include "gallop/models/counts.h"
+#include "gallop/models/dit/official_names.h"
 #include "gallop/models/model.h"
-#include "gallop/models/official_names.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/losses/scope.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"

@@ -9,7 +9,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/ops/bf16_product.h"
-#include "gallop/ops/gemm.h"
+#include "gallop/ops/cpu/gemm.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
 #include "gallop/ops/precision.h"

@@ -8,7 +8,7 @@
 
 #include "gallop/ops/activation.h"
 #include "gallop/ops/linear.h"
-#include "gallop/sparse/assignment.h"
+#include "gallop/sparse/choice/assignment.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 

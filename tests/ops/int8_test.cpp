@@ -8,7 +8,7 @@
 #include <ostream>
 
 #include "gallop/base/error.h"
-#include "gallop/ops/int8.h"
+#include "gallop/ops/inference/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
 #include "tests/ops/operator_case.h"

@@ -1,4 +1,4 @@
-#include "gallop/ops/packed_weights.h"
+#include "gallop/ops/inference/packed_weights.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>

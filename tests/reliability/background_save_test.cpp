@@ -1,4 +1,4 @@
-#include "gallop/training/background_save.h"
+#include "gallop/runs/background_save.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -55,11 +55,11 @@ TEST(BackgroundSave, TakesTheStateOfItsStart) {
   const TemporaryDirectory run;
   HoldingFileSystem files;
   const auto guard = replace_file_system(files);
-  CheckpointStore store(run.path(), {});
-  BackgroundSaver saver(store);
+  runs::CheckpointStore store(run.path(), {});
+  runs::BackgroundSaver saver(store);
   std::atomic<bool> before = false;
-  const Snapshot snapshot = snapshot_of(10);
-  saver.start(snapshot, recipe_of(10), [&] { before = true; });
+  const runs::Snapshot snapshot = snapshot_of(10);
+  saver.start(snapshot, runs::recipe_of(10), [&] { before = true; });
   files.wait_for_a_save();
   EXPECT_TRUE(before);
   EXPECT_FALSE(saver.poll().has_value());
@@ -72,15 +72,15 @@ TEST(BackgroundSave, TakesTheStateOfItsStart) {
   ASSERT_TRUE(result.has_value());
   EXPECT_EQ(result->step, 10);
   EXPECT_EQ(result->error, "");
-  EXPECT_TRUE(equal(CheckpointStore::load(store.newest()->path), snapshot_of(10)));
+  EXPECT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), snapshot_of(10)));
   EXPECT_FALSE(saver.wait().has_value()) << "a result is told once";
 }
 
 TEST(BackgroundSave, AFailureIsAResult) {
   const TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
+  runs::CheckpointStore store(run.path(), {});
   store.save(snapshot_of(5), "");
-  BackgroundSaver saver(store);
+  runs::BackgroundSaver saver(store);
   FailingFileSystem full(FailingFileSystem::Fault::stay_full, 5);
   const auto guard = replace_file_system(full);
   saver.start(snapshot_of(10), "", [] {});
@@ -103,7 +103,7 @@ TEST(BackgroundSave, TrainingGoesOnMeanwhile) {
     EXPECT_EQ(trainer.run(), Ended::finished);
     release.join();
   }
-  EXPECT_EQ(CheckpointStore(folder / "run", {}).newest()->step, 12);
+  EXPECT_EQ(runs::CheckpointStore(folder / "run", {}).newest()->step, 12);
   EXPECT_TRUE(fs::exists(folder / "run/checkpoints/step-00000010"));
 }
 

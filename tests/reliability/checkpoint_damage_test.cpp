@@ -4,7 +4,7 @@
 #include <map>
 
 #include "gallop/base/file.h"
-#include "gallop/training/checkpoint.h"
+#include "gallop/runs/checkpoint.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
 
@@ -20,17 +20,17 @@ using ::testing::HasSubstr;
 class CheckpointDamage : public ::testing::Test {
  protected:
   CheckpointDamage() : store_(run_.path(), {}) {
-    store_.save(snapshot_of(10), recipe_of(10));
-    newer_ = store_.save(snapshot_of(20), recipe_of(20));
+    store_.save(snapshot_of(10), runs::recipe_of(10));
+    newer_ = store_.save(snapshot_of(20), runs::recipe_of(20));
     for (const std::string& name : names_in(newer_)) content_[name] = read_file(newer_ / name);
   }
 
-  void restore() {
+  void runs::restore() {
     for (const auto& [name, content] : content_) put(newer_ / name, content);
   }
 
   void expect_passed_over(const std::string& file, const std::string& how) {
-    const std::string error = message_of([&] { verify_checkpoint(newer_); });
+    const std::string error = message_of([&] { runs::verify_checkpoint(newer_); });
     EXPECT_THAT(error, HasSubstr(file)) << how;
     ::testing::internal::CaptureStderr();
     const auto newest = store_.newest();
@@ -41,7 +41,7 @@ class CheckpointDamage : public ::testing::Test {
   }
 
   TemporaryDirectory run_;
-  CheckpointStore store_;
+  runs::CheckpointStore store_;
   fs::path newer_;
   std::map<std::string, std::string> content_;
 };
@@ -53,14 +53,14 @@ TEST_F(CheckpointDamage, AFlippedByteAnywhere) {
       std::string damaged = content;
       damaged[at] = static_cast<char>(damaged[at] ^ 1);
       put(newer_ / name, damaged);
-      EXPECT_THAT(message_of([&] { verify_checkpoint(newer_); }), HasSubstr(newer_.string()))
+      EXPECT_THAT(message_of([&] { runs::verify_checkpoint(newer_); }), HasSubstr(newer_.string()))
           << name << " with byte " << at << " flipped";
     }
     std::string damaged = content;
     damaged[content.size() / 2] ^= 1;
     put(newer_ / name, damaged);
     expect_passed_over(name == "manifest.json" ? "step-00000020" : name, "flipped " + name);
-    restore();
+    runs::restore();
   }
   EXPECT_EQ(store_.newest()->step, 20);
 }
@@ -75,7 +75,7 @@ TEST_F(CheckpointDamage, ATruncatedFile) {
     }
     put(newer_ / name, content + "x");
     expect_passed_over(name, name + " with a byte more");
-    restore();
+    runs::restore();
   }
 }
 
@@ -83,7 +83,7 @@ TEST_F(CheckpointDamage, AMissingFile) {
   for (const auto& [name, content] : content_) {
     fs::remove(newer_ / name);
     expect_passed_over(name, "without " + name);
-    restore();
+    runs::restore();
   }
 }
 
@@ -93,7 +93,7 @@ TEST_F(CheckpointDamage, AManifestThatSaysTooLittle) {
   put(newer_ / "manifest.json", "[1]");
   expect_passed_over("manifest.json", "an array");
   put(newer_ / "manifest.json", R"({"format": 2, "files": {}})");
-  EXPECT_THAT(message_of([&] { verify_checkpoint(newer_); }), HasSubstr("format version 2"));
+  EXPECT_THAT(message_of([&] { runs::verify_checkpoint(newer_); }), HasSubstr("format version 2"));
 }
 
 TEST_F(CheckpointDamage, OfAllIsAnErrorAndNoFreshStart) {
@@ -108,7 +108,7 @@ TEST_F(CheckpointDamage, IsReplacedWhenTheRunComesByAgain) {
   store_.save(snapshot_of(15), "");
   EXPECT_EQ(store_.newest()->step, 15);
   store_.save(snapshot_of(20, 0.5), "");
-  EXPECT_TRUE(equal(CheckpointStore::load(store_.newest()->path), snapshot_of(20, 0.5)));
+  EXPECT_TRUE(equal(runs::CheckpointStore::load(store_.newest()->path), snapshot_of(20, 0.5)));
   EXPECT_THAT(names_in(run_ / "checkpoints"), ElementsAre("step-00000015", "step-00000020"));
 }
 

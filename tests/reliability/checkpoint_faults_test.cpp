@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gallop/training/checkpoint.h"
+#include "gallop/runs/checkpoint.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
@@ -20,8 +20,8 @@ using Lost = FailingFileSystem::Lost;
 // the one before or the new one, whole, and the next save must work and tidy up.
 struct Breaking {
   int64_t keep_last;
-  std::optional<Snapshot> before;
-  Snapshot saved;
+  std::optional<runs::Snapshot> before;
+  runs::Snapshot saved;
 };
 
 void expect_survives_every_fault(const Breaking& c) {
@@ -30,16 +30,16 @@ void expect_survives_every_fault(const Breaking& c) {
     Lost lost = Lost::nothing;
   };
   // Saves that are not under test do not wait for the disk.
-  const auto save = [](CheckpointStore& store, const Snapshot& snapshot) {
+  const auto save = [](runs::CheckpointStore& store, const runs::Snapshot& snapshot) {
     FailingFileSystem working;
     const auto guard = replace_file_system(working);
-    store.save(snapshot, recipe_of(snapshot.step));
+    store.save(snapshot, runs::recipe_of(snapshot.step));
     return working.calls();
   };
   size_t calls = 0;
   {
     TemporaryDirectory run;
-    CheckpointStore store(run.path(), keeping(c.keep_last));
+    runs::CheckpointStore store(run.path(), keeping(c.keep_last));
     if (c.before) save(store, *c.before);
     calls = save(store, c.saved);
   }
@@ -49,13 +49,13 @@ void expect_survives_every_fault(const Breaking& c) {
                         Way{Fault::power_cut, Lost::data_and_names}}) {
     for (size_t n = 0; n < calls; ++n) {
       TemporaryDirectory run;
-      CheckpointStore store(run.path(), keeping(c.keep_last));
+      runs::CheckpointStore store(run.path(), keeping(c.keep_last));
       if (c.before) save(store, *c.before);
       FailingFileSystem failing(way.fault, n);
       std::string error = "no error";
       {
         const auto guard = replace_file_system(failing);
-        error = message_of([&] { store.save(c.saved, recipe_of(c.saved.step)); });
+        error = message_of([&] { store.save(c.saved, runs::recipe_of(c.saved.step)); });
       }
       if (way.fault == Fault::power_cut) failing.settle(way.lost);
       const std::string where = "fault " + std::to_string(static_cast<int>(way.fault)) + ", lost " +
@@ -68,7 +68,7 @@ void expect_survives_every_fault(const Breaking& c) {
         ASSERT_FALSE(c.before.has_value()) << where << ": the earlier checkpoint is lost";
         ASSERT_NE(error, "no error") << where << ": the save claims success and nothing is there";
       } else {
-        const Snapshot found = CheckpointStore::load(newest->path);
+        const runs::Snapshot found = runs::CheckpointStore::load(newest->path);
         const bool is_new = equal(found, c.saved);
         ASSERT_TRUE(is_new || (c.before && equal(found, *c.before))) << where;
         ASSERT_TRUE(is_new || error != "no error") << where << ": the save claims success";
@@ -79,9 +79,9 @@ void expect_survives_every_fault(const Breaking& c) {
             << where;
       }
 
-      const Snapshot next = snapshot_of(c.saved.step + 1);
+      const runs::Snapshot next = snapshot_of(c.saved.step + 1);
       save(store, next);
-      ASSERT_TRUE(equal(CheckpointStore::load(store.newest()->path), next)) << where;
+      ASSERT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), next)) << where;
       for (const std::string& name : names_in(run / "checkpoints")) {
         ASSERT_FALSE(name.ends_with(".tmp")) << where << ": " << name << " is left";
       }

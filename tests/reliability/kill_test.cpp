@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "gallop/base/file.h"
-#include "gallop/training/checkpoint.h"
+#include "gallop/runs/checkpoint.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshots.h"
@@ -36,12 +36,12 @@ class DeadlyFileSystem : public FailingFileSystem {
 };
 
 // Saves in a process that is killed at call n of `calls`; false if it came to its end.
-bool killed_at(size_t n, CheckpointStore& store, const Snapshot& snapshot) {
+bool killed_at(size_t n, runs::CheckpointStore& store, const runs::Snapshot& snapshot) {
   const pid_t child = fork();
   if (child == 0) {
     DeadlyFileSystem files(n);
     const auto guard = replace_file_system(files);
-    store.save(snapshot, recipe_of(snapshot.step));
+    store.save(snapshot, runs::recipe_of(snapshot.step));
     _exit(0);
   }
   int status = 0;
@@ -50,19 +50,19 @@ bool killed_at(size_t n, CheckpointStore& store, const Snapshot& snapshot) {
 }
 
 TEST(Kill, AtEveryCallOfASave) {
-  const Snapshot first = snapshot_of(10), second = snapshot_of(20);
+  const runs::Snapshot first = snapshot_of(10), second = snapshot_of(20);
   size_t n = 0;
   for (;; ++n) {
     const TemporaryDirectory run;
-    CheckpointStore store(run.path(), keeping(1));
-    store.save(first, recipe_of(10));
+    runs::CheckpointStore store(run.path(), keeping(1));
+    store.save(first, runs::recipe_of(10));
     if (!killed_at(n, store, second)) break;
     const auto newest = store.newest();
     ASSERT_TRUE(newest.has_value()) << "killed at call " << n;
-    const Snapshot found = CheckpointStore::load(newest->path);
+    const runs::Snapshot found = runs::CheckpointStore::load(newest->path);
     ASSERT_TRUE(equal(found, first) || equal(found, second)) << "killed at call " << n;
-    store.save(snapshot_of(30), recipe_of(30));
-    ASSERT_TRUE(equal(CheckpointStore::load(store.newest()->path), snapshot_of(30)));
+    store.save(snapshot_of(30), runs::recipe_of(30));
+    ASSERT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), snapshot_of(30)));
     ASSERT_EQ(names_in(run / "checkpoints").size(), 1U) << "killed at call " << n;
   }
   EXPECT_GT(n, 30U);
@@ -87,7 +87,7 @@ void expect_to_survive(int rounds, uint32_t seed) {
   };
   std::mt19937 random(seed);
   std::uniform_int_distribution<int> wait(0, 350);
-  const CheckpointStore store(folder / "run", {});
+  const runs::CheckpointStore store(folder / "run", {});
   int64_t before = 0, moved = 0;
   for (int round = 0; round < rounds; ++round) {
     const bool background = round % 2 == 0;
@@ -121,7 +121,7 @@ void expect_to_survive(int rounds, uint32_t seed) {
   const ProgramResult last = run_program(command("run", end, true));
   ASSERT_EQ(last.status, 0) << last.err;
   ASSERT_EQ(run_program(command("whole", end, true)).status, 0);
-  const std::string name = CheckpointStore(folder / "whole", {}).newest()->path.filename();
+  const std::string name = runs::CheckpointStore(folder / "whole", {}).newest()->path.filename();
   for (const char* file : {"model", "ema", "optimizer"}) {
     const std::string path = "checkpoints/" + name + "/" + file + ".safetensors";
     EXPECT_TRUE(read_file(folder / "run" / path) == read_file(folder / "whole" / path)) << path;

@@ -7,8 +7,8 @@
 #include "gallop/config/print.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
-#include "gallop/training/background_save.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/background_save.h"
+#include "gallop/runs/restore.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/peak_memory.h"
 #include "tests/support/snapshots.h"
@@ -49,8 +49,8 @@ TEST_F(Memory, ThousandStepsDoNotGrow) {
 }
 
 // 12 tensors of 8 MiB that stand for model, average and moments alike: 288 MiB to save.
-Snapshot large_snapshot() {
-  Snapshot snapshot = snapshot_of(10);
+runs::Snapshot large_snapshot() {
+  runs::Snapshot snapshot = snapshot_of(10);
   snapshot.model.clear();
   for (int i = 0; i < 12; ++i) {
     snapshot.model.emplace_back("w" + std::to_string(i), at::full({2 * MiB}, 0.5 * i));
@@ -61,8 +61,8 @@ Snapshot large_snapshot() {
 
 TEST_F(Memory, ASaveNeedsTheLargestTensor) {
   const TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
-  const Snapshot snapshot = large_snapshot();
+  runs::CheckpointStore store(run.path(), {});
+  const runs::Snapshot snapshot = large_snapshot();
   if (!test::reset_peak_memory()) GTEST_SKIP() << "this system keeps the peak";
   const uint64_t before = resident_memory();
   store.save(snapshot, "");
@@ -71,12 +71,12 @@ TEST_F(Memory, ASaveNeedsTheLargestTensor) {
 
 TEST_F(Memory, ABackgroundSaveNeedsOneCopy) {
   const TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
-  const Snapshot snapshot = large_snapshot();
+  runs::CheckpointStore store(run.path(), {});
+  const runs::Snapshot snapshot = large_snapshot();
   if (!test::reset_peak_memory()) GTEST_SKIP() << "this system keeps the peak";
   const uint64_t before = resident_memory();
   {
-    BackgroundSaver saver(store);
+    runs::BackgroundSaver saver(store);
     saver.start(snapshot, "", [] {});
     ASSERT_EQ(saver.wait().value().error, "");
     EXPECT_LE(peak_resident_memory(), before + 288 * MiB + slack);
@@ -93,20 +93,20 @@ TEST_F(Memory, ALoadNeedsTheModelAndItsLargestTensor) {
   const fs::path weights = folder / "weights.safetensors";
   uint64_t size = 0;
   {
-    Recipe recipe = recipe_in(folder / "run", large_model);
-    const auto task = make_task(recipe);
+    runs::Recipe recipe = recipe_in(folder / "run", large_model);
+    const auto task = runs::make_task(recipe);
     const auto model = task->make_model();
     model->materialize(1, {}, false);
     for (const auto& [name, tensor] : models::named_tensors(*model)) size += tensor.nbytes();
     nn::save_tensors(weights, models::named_tensors(*model),
-                     {{"data", to_metadata(task->data_info())}});
+                     {{"data", runs::to_metadata(task->data_info())}});
     write_file_atomically(folder / "config.toml", config::to_toml(recipe));
   }
   ASSERT_GT(size, 130 * MiB);
   // The peak so far is that of making the weights; it must not hide that of loading them.
   if (!test::reset_peak_memory()) GTEST_SKIP() << "this system keeps the peak";
   const uint64_t before = resident_memory();
-  const Restored restored = restore(weights);
+  const runs::Restored restored = runs::restore(weights);
   EXPECT_LE(peak_resident_memory(), before + size + 12 * MiB + slack);
 }
 

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "gallop/base/file.h"
-#include "gallop/training/checkpoint.h"
+#include "gallop/runs/checkpoint.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
@@ -29,7 +29,7 @@ using ::testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 void expect_same_weights(const fs::path& a, const fs::path& b) {
-  const std::string name = CheckpointStore(a, {}).newest()->path.filename();
+  const std::string name = runs::CheckpointStore(a, {}).newest()->path.filename();
   for (const char* file : {"model", "ema", "optimizer"}) {
     const std::string path = "checkpoints/" + name + "/" + file + ".safetensors";
     EXPECT_TRUE(read_file(a / path) == read_file(b / path)) << path;
@@ -75,7 +75,7 @@ TEST(Program, AFileSizeLimitIsAWarningAndThenAnError) {
   EXPECT_EQ(limited.status, 2) << limited.err;
   EXPECT_THAT(limited.err, AllOf(HasSubstr("no checkpoint of step 5"), HasSubstr("File too large"),
                                  HasSubstr("Earlier checkpoints can still be used")));
-  EXPECT_EQ(CheckpointStore(tiny / "run", {}).newest()->step, 4);
+  EXPECT_EQ(runs::CheckpointStore(tiny / "run", {}).newest()->step, 4);
 }
 
 /// A small file system in memory; needs the right to mount.
@@ -119,7 +119,7 @@ TEST(Program, AFullDiskKeepsTheLastGoodState) {
               AllOf(HasSubstr("going on from step 4"), HasSubstr("No space left on device"),
                     HasSubstr("no checkpoint of step 15"),
                     HasSubstr("Earlier checkpoints can still be used")));
-  EXPECT_EQ(CheckpointStore(tiny / "disk/run", {}).newest()->step, 4);
+  EXPECT_EQ(runs::CheckpointStore(tiny / "disk/run", {}).newest()->step, 4);
 
   ASSERT_TRUE(disk.grow());
   EXPECT_EQ(run_program(args).status, 0);
@@ -161,7 +161,7 @@ TEST(Program, LeavesSoonWhenAskedWhateverItDoes) {
       EXPECT_LT(Clock::now() - asked, soon()) << out;
       EXPECT_EQ(result.status, 130) << out << ": " << result.err;
       EXPECT_THAT(result.err, HasSubstr("the same command goes on from here")) << out;
-      const auto newest = CheckpointStore(tiny / out, {}).newest();
+      const auto newest = runs::CheckpointStore(tiny / out, {}).newest();
       ASSERT_TRUE(newest.has_value()) << out;
       EXPECT_GE(newest->step, 3) << out;
     }

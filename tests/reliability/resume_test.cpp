@@ -65,7 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
         "model.block_routing=mod;model.mlp={kind=\"dense\"}",
         "model.block_routing=mor;model.mlp={kind=\"dense\"}"));
 
-std::set<std::string> equal_tensors(const NamedTensors& a, const NamedTensors& b) {
+std::set<std::string> equal_tensors(const runs::NamedTensors& a, const runs::NamedTensors& b) {
   std::set<std::string> names;
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i].second.equal(b[i].second)) names.insert(a[i].first);
@@ -81,11 +81,11 @@ TEST(State, EveryPartChangesAndComesBack) {
                                               "sample.every=4",           "sample.per_class=1",
                                               "sample.steps=2",           "log.every=5"};
   // Until just after a step with the poisoned sample, late in a log interval.
-  Snapshot early, late;
+  runs::Snapshot early, late;
   {
     Trainer trainer(recipe_in(folder / "run", overrides));
     trainer.run(1);
-    early = CheckpointStore::load(folder / "run/checkpoints/step-00000001");
+    early = runs::CheckpointStore::load(folder / "run/checkpoints/step-00000001");
     int64_t step = 9;
     do {
       trainer.run(++step);

@@ -12,8 +12,8 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/routing_record.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/routing_record.h"
+#include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"

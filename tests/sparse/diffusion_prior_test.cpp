@@ -1,4 +1,4 @@
-#include "gallop/sparse/diffusion_prior.h"
+#include "gallop/sparse/losses/diffusion_prior.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>

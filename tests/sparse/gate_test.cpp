@@ -1,4 +1,4 @@
-#include "gallop/sparse/gate.h"
+#include "gallop/sparse/choice/gate.h"
 
 #include <gtest/gtest.h>
 

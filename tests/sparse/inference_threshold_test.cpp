@@ -1,4 +1,4 @@
-#include "gallop/sparse/inference_threshold.h"
+#include "gallop/sparse/choice/inference_threshold.h"
 
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>

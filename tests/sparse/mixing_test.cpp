@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/mixing.h"
+#include "gallop/sparse/layers/mixing.h"
 #include "tests/support/weights.h"
 
 namespace gallop::sparse {

@@ -4,7 +4,7 @@
 
 #include "gallop/config/parse.h"
 #include "gallop/config/print.h"
-#include "gallop/sparse/moe.h"
+#include "gallop/sparse/layers/moe.h"
 #include "tests/support/errors.h"
 
 namespace gallop::sparse {

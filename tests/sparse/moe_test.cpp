@@ -1,4 +1,4 @@
-#include "gallop/sparse/moe.h"
+#include "gallop/sparse/layers/moe.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/eye.h>

@@ -1,9 +1,9 @@
-#include "gallop/sparse/noise.h"
+#include "gallop/sparse/choice/noise.h"
 
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 

@@ -7,8 +7,8 @@
 
 #include "gallop/blocks/attention.h"
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/block_routing.h"
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
+#include "gallop/sparse/depth/block_routing.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 

@@ -1,4 +1,4 @@
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "gallop/base/error.h"
-#include "gallop/sparse/pooled_selection.h"
+#include "gallop/sparse/choice/pooled_selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"

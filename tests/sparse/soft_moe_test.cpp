@@ -1,4 +1,4 @@
-#include "gallop/sparse/soft_moe.h"
+#include "gallop/sparse/layers/soft_moe.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "gallop/sparse/threshold.h"
+#include "gallop/sparse/choice/threshold.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <regex>
 
 #include "gallop/base/error.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"

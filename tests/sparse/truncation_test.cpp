@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/block_routing.h"
+#include "gallop/sparse/depth/block_routing.h"
 #include "gallop/sparse/selections/capacity.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/errors.h"

@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
+#include "gallop/compute/dial_report.h"
 #include "gallop/models/counts.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/runs/restore.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/sparse/statistics.h"
-#include "gallop/training/dial_report.h"
-#include "gallop/training/restore.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_run.h"
@@ -108,7 +108,7 @@ TEST(UnlikeChoices, OfARun) {
   const std::vector<std::string> heads = {"model.attention={kind=\"moh\",shared=0,active=1}",
                                           "model.mlp.setting=\"1-in-4\"", "model.mlp.hidden=8"};
   training::Trainer(training::recipe_in(folder / "run", heads)).run();
-  const training::Restored run = training::restore(folder / "run");
+  const runs::Restored run = runs::restore(folder / "run");
   const tasks::EvalOutput out = run.task->evaluate(*run.model);
   EXPECT_EQ(out.active, 1);
   ASSERT_EQ(out.others.size(), 1U);
@@ -123,8 +123,8 @@ TEST(UnlikeChoices, OfARun) {
 
   // The work of experts goes with the experts that are used alone.
   const auto settings =
-      training::measure_dial(*run.task, *run.model, {.actives = {0.25, 4}, .batches = 8});
-  for (const training::DialRow& row : training::try_dial(*run.task, *run.model, settings)) {
+      compute::measure_dial(*run.task, *run.model, {.actives = {0.25, 4}, .batches = 8});
+  for (const compute::DialRow& row : compute::try_dial(*run.task, *run.model, settings)) {
     EXPECT_NEAR(row.experts_per_token, row.active, 0.2);
     EXPECT_DOUBLE_EQ(row.multiply_adds,
                      models::multiply_adds_with(*run.model, row.experts_per_token / 1));

@@ -1,4 +1,4 @@
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::training {
 

@@ -1,7 +1,7 @@
 #include "tests/support/routing.h"
 
-#include "gallop/sparse/sparse_loss.h"
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/weights.h"
 
 namespace gallop::testing {

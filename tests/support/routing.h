@@ -4,9 +4,9 @@
 #include <string>
 
 #include "gallop/nn/forward_context.h"
-#include "gallop/sparse/gate.h"
-#include "gallop/sparse/routing_record.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/gate.h"
+#include "gallop/sparse/choice/routing_record.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::testing {
 

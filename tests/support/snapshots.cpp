@@ -9,7 +9,7 @@
 namespace gallop::training {
 namespace {
 
-bool equal(const NamedTensors& a, const NamedTensors& b) {
+bool equal(const runs::NamedTensors& a, const runs::NamedTensors& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.first == y.first && x.second.dtype() == y.second.dtype() && x.second.equal(y.second);
   });
@@ -17,9 +17,9 @@ bool equal(const NamedTensors& a, const NamedTensors& b) {
 
 }  // namespace
 
-Snapshot snapshot_of(int64_t step, double variant) {
+runs::Snapshot snapshot_of(int64_t step, double variant) {
   const double v = static_cast<double>(step) + variant;
-  Snapshot s;
+  runs::Snapshot s;
   s.step = step;
   s.model = {{"blocks.0.w", at::full({3, 4}, v)}, {"threshold", at::full({}, v / 7)}};
   s.ema = {{"blocks.0.w", at::full({3, 4}, v - 0.5)}, {"threshold", at::full({}, v / 3)}};
@@ -31,16 +31,18 @@ Snapshot snapshot_of(int64_t step, double variant) {
   return s;
 }
 
-CheckpointConfig keeping(int64_t last, int64_t every) {
-  CheckpointConfig config;
+runs::CheckpointConfig keeping(int64_t last, int64_t every) {
+  runs::CheckpointConfig config;
   config.keep_last = last;
   config.keep_every = every;
   return config;
 }
 
-std::string recipe_of(int64_t step) { return "name = \"step" + std::to_string(step) + "\"\n"; }
+std::string runs::recipe_of(int64_t step) {
+  return "name = \"step" + std::to_string(step) + "\"\n";
+}
 
-bool equal(const Snapshot& a, const Snapshot& b) {
+bool equal(const runs::Snapshot& a, const runs::Snapshot& b) {
   return a.step == b.step && equal(a.model, b.model) && equal(a.ema, b.ema) &&
          equal(a.optimizer, b.optimizer) && a.state.dump() == b.state.dump() &&
          a.model_metadata == b.model_metadata && a.ema_metadata == b.ema_metadata;

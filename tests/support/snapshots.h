@@ -5,20 +5,20 @@
 #include <string_view>
 #include <vector>
 
-#include "gallop/training/checkpoint.h"
+#include "gallop/runs/checkpoint.h"
 #include "tests/support/errors.h"
 
 namespace gallop::training {
 
 /// A snapshot whose every part depends on `step` and `variant`.
-Snapshot snapshot_of(int64_t step, double variant = 0);
+runs::Snapshot snapshot_of(int64_t step, double variant = 0);
 
 /// Whether both hold the same tensors, to the bit, the same state and the same metadata.
-bool equal(const Snapshot& a, const Snapshot& b);
+bool equal(const runs::Snapshot& a, const runs::Snapshot& b);
 
-CheckpointConfig keeping(int64_t last, int64_t every = 0);
+runs::CheckpointConfig keeping(int64_t last, int64_t every = 0);
 
-std::string recipe_of(int64_t step);
+std::string runs::recipe_of(int64_t step);
 
 /// Sorted names of what a folder holds.
 std::vector<std::string> names_in(const fs::path& folder);

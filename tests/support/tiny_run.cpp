@@ -41,8 +41,9 @@ per_layer.weight = 1e-2
 
 }  // namespace
 
-Recipe recipe_in(const std::filesystem::path& out, const std::vector<std::string>& overrides) {
-  Recipe recipe;
+runs::Recipe recipe_in(const std::filesystem::path& out,
+                       const std::vector<std::string>& overrides) {
+  runs::Recipe recipe;
   config::load_text(recipe, tiny, "tiny", overrides);
   recipe.name = "tiny";
   recipe.out = out.string();

@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "gallop/nn/module.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop::training {
 
 /// A recipe that trains in a second, with everything a real one has.
-Recipe recipe_in(const std::filesystem::path& out, const std::vector<std::string>& overrides = {});
+runs::Recipe recipe_in(const std::filesystem::path& out,
+                       const std::vector<std::string>& overrides = {});
 
 /// All that a run wrote to its log, without what a clock decides.
 std::vector<std::string> log_lines(const std::filesystem::path& run);

@@ -8,8 +8,8 @@
 #include <limits>
 
 #include "gallop/config/registry.h"
+#include "gallop/runs/sample_sheet.h"
 #include "gallop/tasks/draw_samples.h"
-#include "gallop/training/sample_sheet.h"
 #include "tests/support/errors.h"
 #include "tests/tasks/recording_model.h"
 
@@ -73,10 +73,9 @@ TEST(FiniteSamples, AGuidanceThatIsNotFiniteIsRefused) {
 
 TEST(FiniteSamples, NoPictureIsMadeOfThem) {
   at::Tensor samples = at::zeros({3, 1, 2, 2});
-  EXPECT_EQ(training::to_images(samples).size(), 3u);
+  EXPECT_EQ(runs::to_images(samples).size(), 3u);
   samples[1][0][1][0] = infinity;
-  EXPECT_THAT(message_of([&] { training::to_images(samples); }),
-              HasSubstr("no picture of sample 1"));
+  EXPECT_THAT(message_of([&] { runs::to_images(samples); }), HasSubstr("no picture of sample 1"));
 }
 
 TEST(SampleNumbers, MustNotPassTheLargest) {

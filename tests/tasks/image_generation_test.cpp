@@ -10,7 +10,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/diffusion/ddpm_process.h"
 #include "gallop/models/dit/dit_config.h"
-#include "gallop/sparse/moe.h"
+#include "gallop/sparse/layers/moe.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/weights.h"

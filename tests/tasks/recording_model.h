@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gallop/models/model.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::testing {
 

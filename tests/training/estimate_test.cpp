@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gallop/training/restore.h"
+#include "gallop/runs/restore.h"
 #include "tests/support/errors.h"
 #include "tests/support/tiny_run.h"
 
@@ -16,8 +16,8 @@ using ::testing::Not;
 
 Estimate estimate_of(std::vector<std::string> overrides) {
   overrides.insert(overrides.begin(), "eval.every=0");
-  const Recipe recipe = recipe_in("unused", overrides);
-  const auto task = make_task(recipe);
+  const runs::Recipe recipe = recipe_in("unused", overrides);
+  const auto task = runs::make_task(recipe);
   return estimate(*task->make_model(), recipe, task->data_info());
 }
 
@@ -101,10 +101,10 @@ TEST(Estimate, SaysWhatWouldHelp) {
 // 16 tokens: 16 * 1 / 12 = 1.33 tokens an expert, of which one is kept: 12 / 16 experts a token.
 TEST(Estimate, TellsOfPoolsThatRound) {
   const auto said = [](const std::string& selection, const std::string& setting) {
-    const Recipe recipe = recipe_in(
+    const runs::Recipe recipe = recipe_in(
         "unused",
         {"model.mlp.selection=" + selection, "model.mlp.setting=" + setting, "model.mlp.hidden=8"});
-    return rounding_of_experts(*make_task(recipe)->make_model());
+    return rounding_of_experts(*runs::make_task(recipe)->make_model());
   };
   EXPECT_THAT(said("expert", "1-in-12"), HasSubstr("keeps 0.75 experts a token, not the 1"));
   EXPECT_EQ(said("expert", "2-in-4"), "");

@@ -10,8 +10,8 @@
 #include "gallop/inspection/run_summary.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
-#include "gallop/training/finite.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/finite.h"
+#include "gallop/runs/restore.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
@@ -31,8 +31,8 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 std::vector<at::Tensor> copies(const Trainer& trainer) {
   std::vector<at::Tensor> all;
-  const Snapshot snapshot = trainer.snapshot();
-  for (const NamedTensors& part : {snapshot.model, snapshot.ema, snapshot.optimizer}) {
+  const runs::Snapshot snapshot = trainer.snapshot();
+  for (const runs::NamedTensors& part : {snapshot.model, snapshot.ema, snapshot.optimizer}) {
     for (const auto& [name, tensor] : part) all.push_back(tensor.detach().clone());
   }
   return all;
@@ -58,7 +58,7 @@ TEST(FiniteSteps, ALearningRateBeyondFloat32ChangesNothing) {
   EXPECT_EQ(trainer.state().skipped, 3);
   EXPECT_EQ(trainer.state().applied, 0);
   expect_equal(copies(trainer), before);
-  EXPECT_THAT(CheckpointStore(folder / "run", {}).all(), IsEmpty());
+  EXPECT_THAT(runs::CheckpointStore(folder / "run", {}).all(), IsEmpty());
 }
 
 // In a run that has gone well: every step is refused, and the good state is what is resumed. At
@@ -81,10 +81,11 @@ TEST_P(RaisedRate, AGoodRunKeepsItsState) {
     Trainer trainer(recipe_in(folder / "run", bad));
     EXPECT_THAT(message_of([&] { trainer.run(); }), HasSubstr("4 steps in a row"));
     EXPECT_EQ(trainer.state().skipped, 4);
-    for (const at::Tensor& tensor : copies(trainer)) EXPECT_EQ(non_finite_elements(tensor), 0);
+    for (const at::Tensor& tensor : copies(trainer))
+      EXPECT_EQ(runs::non_finite_elements(tensor), 0);
   }
-  for (const SavedCheckpoint& saved : CheckpointStore(folder / "run", {}).all()) {
-    EXPECT_EQ(non_finite_values(saved.path), "") << saved.path;
+  for (const runs::SavedCheckpoint& saved : runs::CheckpointStore(folder / "run", {}).all()) {
+    EXPECT_EQ(runs::non_finite_values(saved.path), "") << saved.path;
   }
   Trainer trainer(recipe_in(folder / "run", good));
   expect_equal(copies(trainer), state);
@@ -102,10 +103,10 @@ TEST(FiniteSteps, WhatPassesAtTheEdgeOfTheRangeIsFinite) {
   Trainer trainer(recipe_in(folder / "run", bad));
   EXPECT_THAT(message_of([&] { trainer.run(); }), HasSubstr("4 steps in a row"));
   EXPECT_GE(trainer.state().skipped, 4);
-  for (const at::Tensor& tensor : copies(trainer)) EXPECT_EQ(non_finite_elements(tensor), 0);
+  for (const at::Tensor& tensor : copies(trainer)) EXPECT_EQ(runs::non_finite_elements(tensor), 0);
   bool kept = false;  // the checkpoint of before
-  for (const SavedCheckpoint& saved : CheckpointStore(folder / "run", {}).all()) {
-    EXPECT_EQ(non_finite_values(saved.path), "") << saved.path;
+  for (const runs::SavedCheckpoint& saved : runs::CheckpointStore(folder / "run", {}).all()) {
+    EXPECT_EQ(runs::non_finite_values(saved.path), "") << saved.path;
     kept = kept || saved.step == 6;
   }
   EXPECT_TRUE(kept);
@@ -123,9 +124,9 @@ TEST(FiniteSteps, AreDumpedLikeOtherStepsThatWereNot) {
 TEST(FiniteSteps, WeightsToStartFromMustBeFinite) {
   const TemporaryDirectory folder;
   Trainer(recipe_in(folder / "first", {"train.steps=1"})).run();
-  auto tensors = nn::load_tensors(find_weights(folder / "first", false));
+  auto tensors = nn::load_tensors(runs::find_weights(folder / "first", false));
   tensors.at("x_embedder.proj.bias")[1] = infinity;
-  const formats::SafetensorsReader first(find_weights(folder / "first", false));
+  const formats::SafetensorsReader first(runs::find_weights(folder / "first", false));
   nn::save_tensors(folder / "bad.safetensors", {tensors.begin(), tensors.end()}, first.metadata());
   const std::string init = "init.weights=\"" + (folder / "bad.safetensors").string() + "\"";
   EXPECT_THAT(message_of([&] { const Trainer trainer(recipe_in(folder / "second", {init})); }),
@@ -133,28 +134,28 @@ TEST(FiniteSteps, WeightsToStartFromMustBeFinite) {
 }
 
 TEST(FiniteTensors, AreToldFromOthers) {
-  EXPECT_EQ(non_finite_elements(at::full({3, 5}, 3e38)), 0);
-  EXPECT_EQ(non_finite_elements(at::full({3, 5}, -infinity)), 15);
-  EXPECT_EQ(non_finite_elements(at::full({3, 5}, nan).t()), 15);
-  EXPECT_EQ(non_finite_elements(at::full({3}, nan, at::kDouble)), 3);
-  EXPECT_EQ(non_finite_elements(at::full({3}, infinity, at::kHalf)), 3);
-  EXPECT_EQ(non_finite_elements(at::full({3}, 5, at::kLong)), 0);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3, 5}, 3e38)), 0);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3, 5}, -infinity)), 15);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3, 5}, nan).t()), 15);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3}, nan, at::kDouble)), 3);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3}, infinity, at::kHalf)), 3);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3}, 5, at::kLong)), 0);
   // A threshold that is not set is NaN.
-  EXPECT_THAT(non_finite_tensors({{"a", at::full({2}, nan)},
-                                  {"router.threshold", at::full({4}, nan)},
-                                  {"threshold", at::full({}, infinity)},
-                                  {"b", at::full({2}, 1.0)}}),
+  EXPECT_THAT(runs::non_finite_tensors({{"a", at::full({2}, nan)},
+                                        {"router.threshold", at::full({4}, nan)},
+                                        {"threshold", at::full({}, infinity)},
+                                        {"b", at::full({2}, 1.0)}}),
               ElementsAre("a (2 of 2)", "threshold (1 of 1)"));
 }
 
 // Snapshots in which one part holds one bad number.
 class FiniteCheckpoints : public ::testing::TestWithParam<const char*> {
  protected:
-  static Snapshot bad_at(int64_t step) {
-    Snapshot snapshot = snapshot_of(step);
-    NamedTensors& part = std::string(GetParam()) == "model.safetensors" ? snapshot.model
-                         : std::string(GetParam()) == "ema.safetensors" ? snapshot.ema
-                                                                        : snapshot.optimizer;
+  static runs::Snapshot bad_at(int64_t step) {
+    runs::Snapshot snapshot = snapshot_of(step);
+    runs::NamedTensors& part = std::string(GetParam()) == "model.safetensors" ? snapshot.model
+                               : std::string(GetParam()) == "ema.safetensors" ? snapshot.ema
+                                                                              : snapshot.optimizer;
     part[0].second[1][2] = step % 20 == 0 ? nan : -infinity;
     return snapshot;
   }
@@ -162,14 +163,14 @@ class FiniteCheckpoints : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(FiniteCheckpoints, StayWhateverComesAfterThem) {
-  CheckpointStore store(run_.path(), keeping(2));
+  runs::CheckpointStore store(run_.path(), keeping(2));
   for (const int64_t step : {10, 20, 30}) store.save(snapshot_of(step), "");
   for (const int64_t step : {40, 50, 60, 70}) store.save(bad_at(step), "");
   EXPECT_THAT(names_in(run_ / "checkpoints"),
               ElementsAre("step-00000020", "step-00000030", "step-00000060", "step-00000070"));
   EXPECT_EQ(store.newest()->step, 30);
-  EXPECT_EQ(find_weights(run_.path()), run_ / "checkpoints/step-00000030/ema.safetensors");
-  EXPECT_THAT(non_finite_values(run_ / "checkpoints/step-00000070"),
+  EXPECT_EQ(runs::find_weights(run_.path()), run_ / "checkpoints/step-00000030/ema.safetensors");
+  EXPECT_THAT(runs::non_finite_values(run_ / "checkpoints/step-00000070"),
               AllOf(HasSubstr(GetParam()), HasSubstr("blocks.0.w (1 of 12)")));
   // As `gallop inspect` tells it.
   const auto checked = inspection::check_checkpoints(run_.path());
@@ -184,22 +185,22 @@ TEST_P(FiniteCheckpoints, StayWhateverComesAfterThem) {
 }
 
 TEST_P(FiniteCheckpoints, StayBesideAnotherOfTheSameStep) {
-  CheckpointStore store(run_.path(), keeping(1));
+  runs::CheckpointStore store(run_.path(), keeping(1));
   store.save(snapshot_of(10), "");
   for (int again = 0; again < 2; ++again) {
     store.save(bad_at(10), "");
     EXPECT_THAT(names_in(run_ / "checkpoints"), ElementsAre("step-00000010", "step-00000010.old"));
-    EXPECT_TRUE(equal(CheckpointStore::load(store.newest()->path), snapshot_of(10)));
+    EXPECT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), snapshot_of(10)));
   }
   store.save(snapshot_of(10, 0.5), "");
   EXPECT_EQ(store.newest()->path.filename(), "step-00000010");
-  EXPECT_TRUE(equal(CheckpointStore::load(store.newest()->path), snapshot_of(10, 0.5)));
+  EXPECT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), snapshot_of(10, 0.5)));
 }
 
 // Checkpoints from before their manifest said so are looked at.
 TEST_P(FiniteCheckpoints, AreFoundWithoutANoteInTheManifest) {
-  CheckpointStore store(run_.path(), keeping(2));
-  for (const Snapshot& snapshot : {snapshot_of(10), bad_at(20)}) {
+  runs::CheckpointStore store(run_.path(), keeping(2));
+  for (const runs::Snapshot& snapshot : {snapshot_of(10), bad_at(20)}) {
     const fs::path manifest = store.save(snapshot, "") / "manifest.json";
     const Json whole = Json::parse(read_file(manifest), "manifest");
     Json old = Json::object();
@@ -207,14 +208,14 @@ TEST_P(FiniteCheckpoints, AreFoundWithoutANoteInTheManifest) {
     put(manifest, old.dump());
   }
   EXPECT_EQ(store.newest()->step, 10);
-  EXPECT_THAT(non_finite_values(run_ / "checkpoints/step-00000020"), HasSubstr(GetParam()));
+  EXPECT_THAT(runs::non_finite_values(run_ / "checkpoints/step-00000020"), HasSubstr(GetParam()));
   store.save(bad_at(30), "");
   store.save(bad_at(40), "");
   EXPECT_EQ(store.newest()->step, 10);
 }
 
 TEST_P(FiniteCheckpoints, ArePreferredButNotDemanded) {
-  CheckpointStore store(run_.path(), {});
+  runs::CheckpointStore store(run_.path(), {});
   store.save(bad_at(10), "");
   store.save(bad_at(20), "");
   EXPECT_EQ(store.newest()->step, 20);
@@ -232,7 +233,7 @@ INSTANTIATE_TEST_SUITE_P(Parts, FiniteCheckpoints,
 TEST(CheckpointErrors, NameOtherCheckpointsOnlyWhereThereAreSome) {
   const TemporaryDirectory run;
   put(run / "checkpoints", "not a folder");
-  CheckpointStore store(run.path(), {});
+  runs::CheckpointStore store(run.path(), {});
   EXPECT_THAT(message_of([&] { store.save(snapshot_of(20), ""); }),
               HasSubstr("The run has no other checkpoint"));
 }

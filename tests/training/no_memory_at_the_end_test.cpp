@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "gallop/base/progress.h"
-#include "gallop/ops/right_matrices.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/training/dial.h"
-#include "gallop/training/restore.h"
+#include "gallop/compute/dial.h"
+#include "gallop/ops/cpu/right_matrices.h"
+#include "gallop/runs/restore.h"
+#include "gallop/sparse/choice/selection.h"
 #include "tests/ops/operator_case.h"
 #include "tests/support/failing_memory.h"
 #include "tests/support/temporary_directory.h"
@@ -39,15 +39,15 @@ class NoMemoryAtTheEnd : public ::testing::Test {
 
 TEST_F(NoMemoryAtTheEnd, ADialIsTakenOffAModel) {
   const test::TemporaryDirectory folder;
-  const auto task = make_task(recipe_in(folder / "run"));
+  const auto task = runs::make_task(recipe_in(folder / "run"));
   const auto model = task->make_model();
   model->materialize(3, {}, false);
-  DialSetting setting{.active = 2, .range_active = {2}, .thresholds = {}};
+  compute::DialSetting setting{.active = 2, .range_active = {2}, .thresholds = {}};
   for (const char* block : {"blocks.0", "blocks.1"}) {
     setting.thresholds[std::string(block) + ".moe.router.threshold"] = {{}, at::tensor({5.0F})};
   }
-  std::optional<DialGuard> guard(std::in_place, *model);
-  turn_dial(*model, setting);
+  std::optional<compute::DialGuard> guard(std::in_place, *model);
+  compute::turn_dial(*model, setting);
   {
     const FailingMemory none;
     guard.reset();

@@ -6,8 +6,8 @@
 
 #include <memory>
 
-#include "gallop/training/device.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/device.h"
+#include "gallop/runs/restore.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
@@ -69,8 +69,8 @@ TEST_F(Bf16Training, GoesOnToTheBit) {
   run("parts", small("bf16"), 13);
   const auto parts = run("parts", small("bf16"));
   EXPECT_EQ(log_lines(parts), log_lines(whole));
-  expect_equal_weights(*restore(parts).model, *restore(whole).model);
-  expect_equal_weights(*restore(parts, false).model, *restore(whole, false).model);
+  expect_equal_weights(*runs::restore(parts).model, *runs::restore(whole).model);
+  expect_equal_weights(*runs::restore(parts, false).model, *runs::restore(whole, false).model);
 }
 
 TEST_F(Bf16Training, AndFloat32HaveTheSameBitsForAllThreads) {
@@ -96,14 +96,14 @@ TEST_F(Bf16Training, AndFloat32HaveTheSameBitsForAllThreads) {
 // Evaluation and samples of a run are those of its precision, until someone says otherwise.
 TEST_F(Bf16Training, IsEvaluatedAndSampledInItsPrecision) {
   const auto trained = run("run", small("bf16"));
-  const Restored same = restore(trained),
-                 exact = restore(trained, true, {"train.precision=float32"});
-  const auto held_out = [](const Restored& restored) {
+  const runs::Restored same = runs::restore(trained),
+                       exact = runs::restore(trained, true, {"train.precision=float32"});
+  const auto held_out = [](const runs::Restored& restored) {
     return restored.task->evaluate(*restored.model).losses.at(0).second;
   };
   EXPECT_EQ(held_out(same), logged(trained, "eval", "main").back());
   EXPECT_NE(held_out(exact), held_out(same));
-  const auto samples = [](const Restored& restored) {
+  const auto samples = [](const runs::Restored& restored) {
     tasks::SampleRequest request;
     request.steps = 2;
     request.guidance.scale = 1;
@@ -136,12 +136,12 @@ TEST(Bf16Recipe, IsRefusedWhereItCannotRun) {
     const ops::EmulatedBf16Guard emulated;
     Trainer(bf16()).run(1);
   }
-  EXPECT_THAT(message_of([&] { restore(folder / "run"); }), says_why);
-  restore(folder / "run", true, {"train.precision=float32"});
+  EXPECT_THAT(message_of([&] { runs::restore(folder / "run"); }), says_why);
+  runs::restore(folder / "run", true, {"train.precision=float32"});
 }
 
 TEST(Bf16Recipe, IsFloat32UnlessSomeoneSaysOtherwise) {
-  EXPECT_EQ(precision_of(Recipe()), ops::Precision::float32);
+  EXPECT_EQ(runs::precision_of(runs::Recipe()), ops::Precision::float32);
   EXPECT_THAT(message_of([] { recipe_in("run", {"train.precision=float16"}); }),
               AllOf(HasSubstr("float32"), HasSubstr("bf16")));
 }

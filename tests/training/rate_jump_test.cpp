@@ -15,7 +15,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-Recipe recipe(const std::vector<std::string>& overrides) { return recipe_in("unused", overrides); }
+runs::Recipe recipe(const std::vector<std::string>& overrides) {
+  return recipe_in("unused", overrides);
+}
 
 const std::vector<std::string> cosine = {"optimizer.lr=1e-3", "train.steps=100",
                                          "schedule={kind=\"cosine\",warmup=0,final=0.05}"};
@@ -44,7 +46,7 @@ TEST(RateJump, OtherChangesThatMoveTheRateAreSaid) {
 }
 
 TEST(RateJump, WhatGoesOnIsNoJump) {
-  const Recipe before = recipe(cosine);
+  const runs::Recipe before = recipe(cosine);
   for (const int64_t step : {1, 2, 50, 99, 100}) EXPECT_EQ(rate_jump(before, before, step), "");
   EXPECT_EQ(rate_jump(before, recipe(with("train.steps=200")), 0), "") << "nothing was trained";
   EXPECT_EQ(rate_jump(before, recipe(with("optimizer.lr=1.01e-3")), 50), "");

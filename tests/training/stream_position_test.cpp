@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "gallop/data/loader.h"
-#include "gallop/training/resume.h"
+#include "gallop/runs/resume.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
@@ -30,7 +30,7 @@ std::vector<std::string> telling(int64_t batch, int64_t accumulate) {
 }
 
 /// The samples that a session takes up to a step.
-std::vector<int64_t> samples_of(Recipe recipe, int64_t until,
+std::vector<int64_t> samples_of(runs::Recipe recipe, int64_t until,
                                 const std::vector<std::string>& allow = {}) {
   ::testing::internal::CaptureStderr();
   Trainer(std::move(recipe), allow).run(until);
@@ -72,23 +72,24 @@ TEST(PlaceInTheData, OfAnOldCheckpointIsStepTimesTheBatchItWasSavedWith) {
   const TemporaryDirectory folder;
   Trainer(recipe_in(folder / "run", telling(4, 2))).run(3);
   const auto checkpoint = folder / "run/checkpoints/step-00000003";
-  Snapshot saved = CheckpointStore::load(checkpoint);
-  EXPECT_EQ(state_of(checkpoint, saved).samples, 24);
+  runs::Snapshot saved = runs::CheckpointStore::load(checkpoint);
+  EXPECT_EQ(runs::state_of(checkpoint, saved).samples, 24);
   Json old = Json::object();
   for (const auto& [key, value] : saved.state.as_object()) {
     if (key != "samples" && key != "replaced" && key != "environment") old[key] = value;
   }
   saved.state = old;
-  const RunState state = state_of(checkpoint, saved);
+  const runs::RunState state = runs::state_of(checkpoint, saved);
   EXPECT_EQ(state.samples, 24);
   EXPECT_EQ(state.replaced, 0);
   EXPECT_TRUE(state.environment.empty());
 }
 
 TEST(PlaceInTheData, CannotBeBelowZero) {
-  Json state = RunState{}.to_json();
+  Json state = runs::RunState{}.to_json();
   state["samples"] = -1;
-  EXPECT_THAT(message_of([&] { RunState::from_json(state); }), ::testing::HasSubstr("samples"));
+  EXPECT_THAT(message_of([&] { runs::RunState::from_json(state); }),
+              ::testing::HasSubstr("samples"));
 }
 
 }  // namespace

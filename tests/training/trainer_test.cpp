@@ -10,12 +10,12 @@
 #include "gallop/base/file.h"
 #include "gallop/base/json.h"
 #include "gallop/base/stop.h"
+#include "gallop/compute/calibrate.h"
 #include "gallop/config/parse.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/training/calibrate.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/restore.h"
+#include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/temporary_directory.h"
@@ -60,11 +60,11 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   const TemporaryDirectory folder;
   Trainer trainer(recipe_in(folder / "run"));
   trainer.run();
-  const Restored restored = restore(folder / "run");
+  const runs::Restored restored = runs::restore(folder / "run");
   EXPECT_EQ(restored.metadata.at("threshold"), "exact");
   EXPECT_EQ(restored.metadata.at("role"), "ema");
   expect_equal_weights(*restored.model, trainer.average());
-  const Restored raw = restore(folder / "run", false);
+  const runs::Restored raw = runs::restore(folder / "run", false);
   EXPECT_EQ(raw.metadata.at("threshold"), "moving average");
   expect_equal_weights(*raw.model, trainer.model());
 
@@ -72,7 +72,7 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   double pairs = 0, tokens = 0;
   int64_t layers = 0;
   restored.task->route(
-      *restored.model, calibration_batches, tasks::Task::Routing::training,
+      *restored.model, compute::calibration_batches, tasks::Task::Routing::training,
       [&](const tasks::RoutedBatch& batch) {
         layers = static_cast<int64_t>(batch.records.size());
         for (const auto& record : batch.records) {
@@ -156,7 +156,7 @@ TEST(Trainer, NamesAndDumpsAnInfiniteStep) {
                     HasSubstr("first non-finite: loss.")));
   EXPECT_EQ(trainer.state().skipped, 1);
   EXPECT_EQ(trainer.state().skipped_spikes, 0);
-  EXPECT_EQ(trainer.state().spikes, SpikeStatistics());
+  EXPECT_EQ(trainer.state().spikes, runs::SpikeStatistics());
 
   const formats::SafetensorsReader dump(folder / "run/nonfinite/step-00000001.safetensors");
   ASSERT_NE(dump.find("samples"), nullptr);
@@ -192,10 +192,10 @@ TEST(Trainer, CheckedScoresNameStepAndLayer) {
 
 TEST(Trainer, SkipsSpikesByTheStatisticsOfACheckpoint) {
   const TemporaryDirectory folder;
-  constexpr auto length = static_cast<int64_t>(SpikeWindow::length);
+  constexpr auto length = static_cast<int64_t>(runs::SpikeWindow::length);
   std::vector<std::string> recipe = {"train.steps=200", "train.spike=8", "eval.every=0",
                                      "train.max_skipped=3", "model.depth=1"};
-  RunState calm;
+  runs::RunState calm;
   std::vector<at::Tensor> weights;
   {
     Trainer trainer(recipe_in(folder / "run", recipe));
@@ -206,7 +206,7 @@ TEST(Trainer, SkipsSpikesByTheStatisticsOfACheckpoint) {
     }
   }
   EXPECT_EQ(calm.skipped, 0);  // nothing of a usual start is a spike
-  EXPECT_EQ(calm.spikes.loss.size(), SpikeWindow::length);
+  EXPECT_EQ(calm.spikes.loss.size(), runs::SpikeWindow::length);
 
   recipe.push_back("data.source.loudness=30");
   Trainer trainer(recipe_in(folder / "run", recipe), {"data"});
@@ -215,7 +215,7 @@ TEST(Trainer, SkipsSpikesByTheStatisticsOfACheckpoint) {
                                         HasSubstr("standard deviations above")));
   EXPECT_EQ(trainer.state().applied, length);
   EXPECT_EQ(trainer.state().skipped_spikes, 3);
-  EXPECT_EQ(RunState::from_json(trainer.state().to_json()).skipped_spikes, 3);
+  EXPECT_EQ(runs::RunState::from_json(trainer.state().to_json()).skipped_spikes, 3);
   EXPECT_EQ(trainer.state().spikes, calm.spikes);
   const auto after = models::named_tensors(trainer.model());
   for (size_t i = 0; i < after.size(); ++i) {

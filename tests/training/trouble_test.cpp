@@ -8,9 +8,9 @@
 #include "gallop/base/file.h"
 #include "gallop/base/json.h"
 #include "gallop/base/stop.h"
-#include "gallop/training/background_save.h"
-#include "gallop/training/checkpoint.h"
-#include "gallop/training/restore.h"
+#include "gallop/runs/background_save.h"
+#include "gallop/runs/checkpoint.h"
+#include "gallop/runs/restore.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/snapshots.h"
@@ -27,7 +27,7 @@ using test::TroubleGuard;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-Recipe unlucky(const fs::path& run, std::vector<std::string> overrides = {}) {
+runs::Recipe unlucky(const fs::path& run, std::vector<std::string> overrides = {}) {
   overrides.insert(overrides.begin(), "task={kind=\"unlucky\"}");
   return recipe_in(run, overrides);
 }
@@ -42,16 +42,17 @@ TEST(Trouble, ARunIsSavedBeforeItIsCalibrated) {
     Trainer trainer(unlucky(folder / "run"));
     EXPECT_THROW(trainer.run(), std::bad_alloc);
   }
-  const CheckpointStore store(folder / "run", {});
+  const runs::CheckpointStore store(folder / "run", {});
   ASSERT_TRUE(store.newest().has_value());
   EXPECT_EQ(store.newest()->step, 12);
-  EXPECT_EQ(CheckpointStore::load(store.newest()->path).ema_metadata.at("threshold"),
+  EXPECT_EQ(runs::CheckpointStore::load(store.newest()->path).ema_metadata.at("threshold"),
             "moving average");
   trouble() = {};
   Trainer again(unlucky(folder / "run"));
   EXPECT_EQ(again.state().step, 12);
   EXPECT_EQ(again.run(), Ended::finished);
-  EXPECT_EQ(CheckpointStore::load(store.newest()->path).ema_metadata.at("threshold"), "exact");
+  EXPECT_EQ(runs::CheckpointStore::load(store.newest()->path).ema_metadata.at("threshold"),
+            "exact");
   Trainer whole(unlucky(folder / "whole"));
   whole.run();
   expect_equal_weights(again.average(), whole.average());
@@ -64,7 +65,7 @@ TEST(Trouble, ARunIsSavedBeforeItsLastEvaluation) {
   trouble().during_evaluate = [](const auto&) { throw std::bad_alloc(); };
   Trainer trainer(unlucky(folder / "run", {"eval.every=100"}));
   EXPECT_THROW(trainer.run(), std::bad_alloc);
-  EXPECT_EQ(CheckpointStore(folder / "run", {}).newest()->step, 12);
+  EXPECT_EQ(runs::CheckpointStore(folder / "run", {}).newest()->step, 12);
 }
 
 // A task may call its loss "loss", as language models do, or "lr".
@@ -122,7 +123,7 @@ TEST(Trouble, AStopIsAnExceptionLikeOthers) {
   Trainer trainer(unlucky(folder / "run"));
   EXPECT_EQ(trainer.run(), Ended::stopped);
   EXPECT_EQ(caught, "asked to stop");
-  EXPECT_EQ(CheckpointStore(folder / "run", {}).newest()->step, 4);
+  EXPECT_EQ(runs::CheckpointStore(folder / "run", {}).newest()->step, 4);
 }
 
 // A file system on which checkpoints meet what is no error of the disk.
@@ -180,9 +181,9 @@ INSTANTIATE_TEST_SUITE_P(InTheBackgroundOrNot, NoMemory, ::testing::Values("true
 // A tensor that cannot be copied: of a size that no machine has.
 TEST(Trouble, ACopyThatDoesNotFitIsAnErrorAndGivesBackTheOthers) {
   const TemporaryDirectory run;
-  CheckpointStore store(run.path(), {});
-  BackgroundSaver saver(store);
-  Snapshot huge = snapshot_of(10);
+  runs::CheckpointStore store(run.path(), {});
+  runs::BackgroundSaver saver(store);
+  runs::Snapshot huge = snapshot_of(10);
   const at::Tensor one = huge.model[0].second;
   huge.optimizer.emplace_back("w", one.as_strided({int64_t{1} << 50}, {0}));
   EXPECT_ANY_THROW(saver.start(huge, "", [] {}));

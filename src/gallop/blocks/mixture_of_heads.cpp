@@ -8,7 +8,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::blocks {
 namespace {
@@ -41,7 +41,8 @@ class MixtureOfHeads : public MultiHead {
             " chosen heads are more than the ", args.heads, " there are");
     require(active_ > 0 || routed == 0, name(), ": no token would use ", routed,
             " of the heads: give attention.active, or share all");
-    const nn::LinearOptions no_bias{.bias = false, .attributes = {.beside = true}};
+    const nn::LinearOptions no_bias{.bias = false,
+                                    .attributes = {.beside = true, .role = nn::Role::router}};
     if (active_ > 0) choice_.emplace(*this, "wg", args.D, routed, no_bias);
     if (active_ > 0 && shared_ > 0) kinds_.emplace(*this, "wg_0", args.D, 2, no_bias);
     // A softmax over one head is 1.

@@ -9,6 +9,7 @@ namespace {
 
 class Describer final : public Visitor {
  public:
+  explicit Describer(Effect effect) { effect_ = effect; }
   std::vector<FieldInfo> found;
 
   void field(const char* key, bool& value, const char* doc) override {
@@ -61,14 +62,15 @@ class Describer final : public Visitor {
     info.type = std::move(type);
     info.limits = std::move(limits);
     info.value = std::move(value);
+    info.effect = effect_;
     return found.emplace_back(std::move(info));
   }
 };
 
 }  // namespace
 
-std::vector<FieldInfo> describe(Struct& config) {
-  Describer describer;
+std::vector<FieldInfo> describe(Struct& config, Effect effect) {
+  Describer describer(effect);
   config.fields(describer);
   return std::move(describer.found);
 }

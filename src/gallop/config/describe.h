@@ -14,12 +14,14 @@ struct FieldInfo {
   std::string limits;  ///< range or choices in words; may be empty
   std::string value;   ///< as TOML; empty: an absent optional, or a table
   bool optional = false;
-  Struct* table = nullptr;  ///< the nested struct; lives as long as the struct described
+  Effect effect = Effect::free;  ///< of a new value, and of the fields below where they say nothing
+  Struct* table = nullptr;       ///< the nested struct; lives as long as the struct described
   Component* component = nullptr;
 };
 
-/// The fields in the order in which the struct lists them.
-std::vector<FieldInfo> describe(Struct& config);
+/// The fields in the order in which the struct lists them; `effect` is that of the field which
+/// holds the struct.
+std::vector<FieldInfo> describe(Struct& config, Effect effect = Effect::free);
 
 /// Their keys only.
 std::vector<std::string> keys_of(Struct& config);

@@ -262,9 +262,8 @@ class Applier final : public Visitor {
     const auto changed = differences(fresh.settings(), dropped.settings());
     if (changed.empty()) return;
     std::vector<std::string> lost;
-    for (const auto& line : changed) {
-      const auto value = line.find(" -> ");
-      lost.push_back(line.substr(0, line.find(':')) + " = " + line.substr(value + 4));
+    for (const auto& difference : changed) {
+      lost.push_back(difference.key + " = " + difference.after);
     }
     log_info(node.where, ": the ", component.category(), " '", component.kind(),
              "' of the recipe is replaced, and with it ", join_list(lost));

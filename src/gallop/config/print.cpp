@@ -1,5 +1,6 @@
 #include "gallop/config/print.h"
 
+#include <algorithm>
 #include <map>
 
 #include "gallop/config/describe.h"
@@ -49,14 +50,24 @@ void section(Struct& config, const std::string& path, const Component* kind, boo
   }
 }
 
-void flatten_into(Struct& config, const std::string& path,
-                  std::vector<std::pair<std::string, std::string>>& out) {
-  for (const auto& field : describe(config)) {
+struct Leaf {
+  std::string path, value;
+  Effect effect;
+};
+
+void flatten_into(Struct& config, const std::string& path, Effect effect, std::vector<Leaf>& out) {
+  for (const auto& field : describe(config, effect)) {
     const auto here = path.empty() ? field.key : path + "." + field.key;
-    if (!field.table) out.emplace_back(here, field.value);
-    if (field.table) flatten_into(*field.table, here, out);
-    if (field.component) flatten_into(field.component->settings(), here, out);
+    if (!field.table) out.push_back({here, field.value, field.effect});
+    if (field.table) flatten_into(*field.table, here, field.effect, out);
+    if (field.component) flatten_into(field.component->settings(), here, field.effect, out);
   }
+}
+
+std::vector<Leaf> leaves(Struct& config) {
+  std::vector<Leaf> out;
+  flatten_into(config, "", Effect::free, out);
+  return out;
 }
 
 }  // namespace
@@ -69,27 +80,35 @@ std::string to_toml(Struct& config, bool comments) {
 
 std::vector<std::pair<std::string, std::string>> flatten(Struct& config) {
   std::vector<std::pair<std::string, std::string>> out;
-  flatten_into(config, "", out);
+  for (Leaf& leaf : leaves(config)) out.emplace_back(std::move(leaf.path), std::move(leaf.value));
   return out;
 }
 
-std::vector<std::string> differences(Struct& before, Struct& after) {
-  const auto old_list = flatten(before), new_list = flatten(after);
-  const std::map<std::string, std::string> old_values(old_list.begin(), old_list.end());
-  const std::map<std::string, std::string> new_values(new_list.begin(), new_list.end());
-  const auto value = [](const auto& values, const std::string& key) {
-    const auto found = values.find(key);
-    return found == values.end() || found->second.empty() ? std::string("(none)") : found->second;
+std::vector<Difference> differences(Struct& before, Struct& after) {
+  const auto old_leaves = leaves(before), new_leaves = leaves(after);
+  std::map<std::string, Difference> found;
+  const auto value = [](const Leaf& leaf) {
+    return leaf.value.empty() ? std::string("(none)") : leaf.value;
   };
-  std::vector<std::string> out;
-  const auto compare = [&](const std::string& key) {
-    const auto was = value(old_values, key), is = value(new_values, key);
-    if (was != is) out.push_back(key + ": " + was + " -> " + is);
-  };
-  for (const auto& item : old_list) compare(item.first);
-  for (const auto& item : new_list) {
-    if (!old_values.count(item.first)) compare(item.first);
+  for (const Leaf& leaf : old_leaves) {
+    found[leaf.path] = {leaf.path, value(leaf), "(none)", leaf.effect};
   }
+  for (const Leaf& leaf : new_leaves) {
+    Difference& difference =
+        found.try_emplace(leaf.path, Difference{leaf.path, "(none)", {}, leaf.effect})
+            .first->second;
+    difference.after = value(leaf);
+    difference.effect = std::max(difference.effect, leaf.effect);
+  }
+  std::vector<Difference> out;
+  const auto report = [&](const std::string& path) {
+    const auto difference = found.extract(path);
+    if (!difference.empty() && difference.mapped().before != difference.mapped().after) {
+      out.push_back(difference.mapped());
+    }
+  };
+  for (const Leaf& leaf : old_leaves) report(leaf.path);
+  for (const Leaf& leaf : new_leaves) report(leaf.path);
   return out;
 }
 

@@ -18,8 +18,15 @@ std::string to_toml(Struct& config, bool comments = false);
 /// order.
 std::vector<std::pair<std::string, std::string>> flatten(Struct& config);
 
-/// What differs, one line a key: "train.lr: 0.001 -> 0.002", with "(none)" on the side that lacks
-/// it.
-std::vector<std::string> differences(Struct& before, Struct& after);
+/// A field that two trees have with different values, or that only one of them has.
+struct Difference {
+  std::string key;
+  std::string before, after;  ///< as TOML; "(none)" where there is none
+  Effect effect = Effect::free;
+  std::string line() const { return key + ": " + before + " -> " + after; }
+};
+
+/// What differs, in the order of the structs.
+std::vector<Difference> differences(Struct& before, Struct& after);
 
 }  // namespace gallop::config

@@ -22,6 +22,13 @@ inline Range positive() { return {.min = 0, .open_min = true}; }
 /// The allowed spellings of a string field; empty: any.
 using Choices = std::vector<std::string>;
 
+/// What a new value of a field does to a run that has begun and goes on with it.
+enum class Effect {
+  free,   ///< it says how work is done, or what is done from here on: what was saved keeps its
+          ///< meaning
+  state,  ///< what was saved would mean something else: refused unless the key is allowed by name
+};
+
 class Struct;
 class Component;
 
@@ -32,6 +39,9 @@ class Component;
 class Visitor {
  public:
   virtual ~Visitor() = default;
+  /// The effect of the fields that follow in this struct. Before the first call it is that of the
+  /// field which holds the struct, and `free` in the outermost one.
+  void effect(Effect effect) { effect_ = effect; }
   virtual void field(const char* key, bool& value, const char* doc) = 0;
   virtual void field(const char* key, int64_t& value, const char* doc, Range range = {}) = 0;
   virtual void field(const char* key, double& value, const char* doc, Range range = {}) = 0;
@@ -50,6 +60,9 @@ class Visitor {
   virtual void table(const char* key, Struct& value, const char* doc) = 0;
   /// A pluggable part: `gate = "identity"` or `selection = { kind = "race", momentum = 0.99 }`.
   virtual void component(const char* key, Component& value, const char* doc) = 0;
+
+ protected:
+  Effect effect_ = Effect::free;
 };
 
 /// A typed piece of a recipe. Derive with `struct C : Fields<C>`, list the members in `fields`.

@@ -45,6 +45,9 @@ void DataConfig::fields(config::Visitor& v) {
   v.component("source", source, "where samples come from");
   v.field("flip", flip,
           "mirror half of the training images, drawn anew in each epoch; not for latents");
+  // How samples are read changes none of them. What is done about one that cannot be read must be
+  // free to change where it ended the run.
+  v.effect(config::Effect::free);
   v.field("workers", workers, "threads that read and decode beside the training",
           config::between(1, 256));
   v.field("queue", queue, "batches that are read ahead, at least one a worker",

@@ -10,8 +10,8 @@
 #include "gallop/formats/shards.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/choice/selection.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::inspection {
 
@@ -122,7 +122,7 @@ void add_routing(const std::vector<sparse::RoutingRecord>& routing, NamedTensors
     const std::string name = "routing." + std::to_string(i);
     results.emplace_back(name + ".logits", record.logits_BLE);
     results.emplace_back(name + ".mask", record.mask_BLE);
-    nn::Parameter* threshold =
+    const nn::Parameter* threshold =
         record.selection != nullptr ? record.selection->threshold() : nullptr;
     if (threshold != nullptr) {
       for (const sparse::PendingUpdate& update : record.pending) update.commit(0);

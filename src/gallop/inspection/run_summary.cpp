@@ -61,13 +61,13 @@ std::vector<LogLine> read_log(const std::filesystem::path& path) {
 
 std::vector<CheckedCheckpoint> check_checkpoints(const std::filesystem::path& run) {
   std::vector<CheckedCheckpoint> checked;
-  for (const training::SavedCheckpoint& saved : training::CheckpointStore(run, {}).all()) {
+  for (const runs::SavedCheckpoint& saved : runs::CheckpointStore(run, {}).all()) {
     CheckedCheckpoint& entry = checked.emplace_back();
     entry.saved = saved;
     entry.bytes = bytes_in(saved.path);
     try {
-      training::verify_checkpoint(saved.path);
-      entry.not_finite = training::non_finite_values(saved.path);
+      runs::verify_checkpoint(saved.path);
+      entry.not_finite = runs::non_finite_values(saved.path);
     } catch (const Error& error) {
       entry.damage = error.what();
     }
@@ -85,7 +85,7 @@ const CheckedCheckpoint* best_of(const std::vector<CheckedCheckpoint>& checkpoin
   return whole;
 }
 
-std::vector<std::pair<std::string, std::string>> main_settings(training::Recipe& recipe) {
+std::vector<std::pair<std::string, std::string>> main_settings(runs::Recipe& recipe) {
   constexpr std::array sections = {"data",      "model",    "task", "train",
                                    "optimizer", "schedule", "ema"};
   std::vector<std::pair<std::string, std::string>> lines;

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "gallop/formats/safetensors.h"
-#include "gallop/training/checkpoint.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/checkpoint.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop::inspection {
 
@@ -24,7 +24,7 @@ std::vector<LogLine> read_log(const std::filesystem::path& path);
 
 /// A checkpoint of a run and what is wrong with it.
 struct CheckedCheckpoint {
-  training::SavedCheckpoint saved;
+  runs::SavedCheckpoint saved;
   uint64_t bytes = 0;  ///< of all its files
   std::string damage;  ///< empty: verified
   /// Which tensors hold NaN or infinite values; empty: none, or damaged.
@@ -37,7 +37,7 @@ std::vector<CheckedCheckpoint> check_checkpoints(const std::filesystem::path& ru
 const CheckedCheckpoint* best_of(const std::vector<CheckedCheckpoint>& checkpoints);
 
 /// The main settings of a recipe, a section a line: ("train", "steps=1600, batch=64, ...").
-std::vector<std::pair<std::string, std::string>> main_settings(training::Recipe& recipe);
+std::vector<std::pair<std::string, std::string>> main_settings(runs::Recipe& recipe);
 
 /// What the metadata of a weights file say of it: "EMA weights (decay 0.999000) of step 1600",
 /// "exact", each in the words that a reader expects; empty where they say nothing.

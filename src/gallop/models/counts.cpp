@@ -12,22 +12,13 @@ double active(const nn::Attributes& attributes) {
   return attributes.active * std::min(attributes.uses, 1.0);
 }
 
-bool in_blocks(const std::string& name) { return name.rfind("blocks.", 0) == 0; }
-
-bool is_weight_matrix(const nn::Parameter& parameter) {
-  const std::string name = parameter.name();
-  return name.size() > 7 && name.compare(name.size() - 7, 7, ".weight") == 0 &&
-         parameter.shape().size() >= 2;
-}
-
 // Multiply-adds of one sample; `auxiliary` counts the heads that only training uses, `factor`
 // multiplies what an average token uses of the experts that it chooses from.
 double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
   double sum = static_cast<double>(model.attention_multiply_adds());
   for (const nn::Parameter* parameter : model.parameters()) {
     const nn::Attributes& attributes = parameter->attributes();
-    const bool table = parameter->name().find("embedding_table") != std::string::npos;
-    if (!parameter->trainable() || !is_weight_matrix(*parameter) || table) continue;
+    if (!parameter->trainable() || !parameter->is_matrix()) continue;
     if (attributes.auxiliary && !auxiliary) continue;
     const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
     const double share = attributes.routed ? attributes.active * factor : attributes.active;
@@ -47,7 +38,7 @@ Counts count(const Model& model) {
     counts.total += numel;
     if (!attributes.frozen) counts.trainable += numel;
     if (!attributes.auxiliary) counts.active += active(attributes) * static_cast<double>(numel);
-    if (in_blocks(parameter->name()) && is_weight_matrix(*parameter) && !attributes.auxiliary) {
+    if (attributes.in_block && parameter->is_matrix() && !attributes.auxiliary) {
       counts.paper_total += numel;
       counts.paper_active += active(attributes) * static_cast<double>(numel);
     }

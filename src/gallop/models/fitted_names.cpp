@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "gallop/base/error.h"
-#include "gallop/models/official_names.h"
 
 namespace gallop::models {
 namespace {
@@ -138,15 +137,17 @@ void take_prefix_off(Tensors& tensors, const Names& known, std::vector<std::stri
 
 }  // namespace
 
-FittedNames fit_names(const nn::Module& model, Tensors tensors, const std::string& what) {
-  FittedNames fitted;
-  fitted.tensors = with_our_names(std::move(tensors));
+FittedNames fit_names(const Model& model, Tensors tensors, const std::string& what) {
   Names known;
   for (const nn::Parameter* parameter : model.parameters()) known.insert(parameter->name());
-  const bool all_known =
-      std::all_of(fitted.tensors.begin(), fitted.tensors.end(),
-                  [&](const auto& entry) { return known.contains(entry.first); });
-  if (all_known) return fitted;
+  const auto all_known = [&](const Tensors& named) {
+    return std::all_of(named.begin(), named.end(),
+                       [&](const auto& entry) { return known.contains(entry.first); });
+  };
+  FittedNames fitted{.tensors = std::move(tensors), .notes = {}};
+  if (all_known(fitted.tensors)) return fitted;
+  fitted.tensors = model.with_own_names(std::move(fitted.tensors));
+  if (all_known(fitted.tensors)) return fitted;
   unwrap(fitted.tensors, known, fitted.notes);
   take_prefix_off(fitted.tensors, known, fitted.notes, what);
   return fitted;

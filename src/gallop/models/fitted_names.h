@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/nn/module.h"
+#include "gallop/models/model.h"
 
 namespace gallop::models {
 
@@ -16,13 +16,13 @@ struct FittedNames {
   std::vector<std::string> notes;  ///< a line each: "'module.' is taken off 32 names"
 };
 
-/// Brings the names of a file to those of a model. Official names become ours (with_our_names);
-/// then a prefix that stands before the model's names ("module.", "_orig_mod.", "model.", any
-/// other) is taken off, and so is what torch.compile, FSDP and activation checkpoints put inside of
-/// a name. A name that is the model's own stays, and so does a second set of weights under a prefix
-/// where the first has none. Throws Error that begins with `what` if several prefixes are equally
-/// good.
-FittedNames fit_names(const nn::Module& model, std::map<std::string, at::Tensor> tensors,
+/// Brings the names of a file to those of a model; where all are the model's own, nothing is done.
+/// Names of published releases become ours (Model::with_own_names); then a prefix that stands
+/// before the model's names ("module.", "_orig_mod.", "model.", any other) is taken off, and so is
+/// what torch.compile, FSDP and activation checkpoints put inside of a name. A name that is the
+/// model's own stays, and so does a second set of weights under a prefix where the first has none.
+/// Throws Error that begins with `what` if several prefixes are equally good.
+FittedNames fit_names(const Model& model, std::map<std::string, at::Tensor> tensors,
                       const std::string& what);
 
 }  // namespace gallop::models

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -56,6 +57,15 @@ class Model : public nn::Module {
                                        const at::Tensor& /*table*/) const {
     return false;
   }
+  /// Tensors of a published release of this family under the names that they have here; what has no
+  /// published name stays as it is. Throws Error for a release that is not whole.
+  virtual std::map<std::string, at::Tensor> with_own_names(
+      std::map<std::string, at::Tensor> tensors) const {
+    return tensors;
+  }
+  /// The table with a row for each class, and perhaps one for the null label at its end; null
+  /// pointer where labels have no such table.
+  virtual const nn::Parameter* class_table() const { return nullptr; }
   /// One line: sizes as a person would say them.
   virtual std::string summary() const = 0;
 };

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "gallop/models/model.h"
-#include "gallop/ops/packed_weights.h"
+#include "gallop/ops/inference/packed_weights.h"
 
 namespace gallop::models {
 

@@ -25,7 +25,9 @@ std::string sizes_text(const WeightsReport::Reshaped& r) {
 /// What a class table of another number of rows likely means.
 std::string likely_of(const Model& model, const std::string& name,
                       const std::vector<int64_t>& expected, const std::vector<int64_t>& found) {
-  if (name != class_table || found.size() != 2 || found[1] != expected[1]) return {};
+  const nn::Parameter* table = model.class_table();
+  if (table == nullptr || name != table->name() || found.size() != 2 || found[1] != expected[1])
+    return {};
   const int64_t classes = model.args().classes;
   if (model.has_null_label() && found[0] == classes)
     return "a row for each class and none for \"no class\": model.label_dropout = 0";
@@ -102,7 +104,8 @@ WeightsReport compare(const Model& model, const std::map<std::string, at::Tensor
       report.recomputed.push_back({name, expected, shape});
       continue;
     }
-    const bool rows = name == class_table && shape.size() == 2 && shape[1] == expected[1];
+    const bool rows =
+        parameter == model.class_table() && shape.size() == 2 && shape[1] == expected[1];
     if (shape != expected)
       report.reshaped.push_back({name, expected, shape, likely_of(model, name, expected, shape)});
     if ((shape == expected || rows) && !is_computed_table(*parameter)) ++report.matching;

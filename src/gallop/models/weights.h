@@ -34,9 +34,6 @@ struct WeightsReport {
   bool is_recomputed(const std::string& name) const;
 };
 
-/// The table of classes, whose rows are matched one by one when a model starts from other weights.
-constexpr const char* class_table = "y_embedder.embedding_table.weight";
-
 /// Whether a parameter follows from the sizes of its model alone, so that a file need not hold it.
 bool is_computed_table(const nn::Parameter& parameter);
 

@@ -65,7 +65,7 @@ LabelEmbedder::LabelEmbedder(Module& parent, std::string name, int64_t classes, 
     : Module(parent, std::move(name)),
       rows_(classes + (null_label ? 1 : 0)),
       table_(*this, "embedding_table.weight", {rows_, D}, Init::normal(0.02),
-             {.decay = false, .per_sample = true}) {}
+             {.decay = false, .per_sample = true, .role = Role::table}) {}
 
 at::Tensor LabelEmbedder::forward(const at::Tensor& y_B) const {
   require(y_B.defined(), "this model is conditional: it needs labels (y), 0 to ", rows_ - 1);

@@ -31,6 +31,7 @@ class LabelEmbedder : public Module {
   LabelEmbedder(Module& parent, std::string name, int64_t classes, bool null_label, int64_t D);
   /// y [B] int64 -> [B, D]; throws Error with the label when one is out of range.
   at::Tensor forward(const at::Tensor& y_B) const;
+  const Parameter& table() const { return table_; }
 
  private:
   int64_t rows_;

@@ -4,8 +4,9 @@
 
 namespace gallop::nn {
 
-Attributes without_decay(Attributes attributes) {
+Attributes of_bias(Attributes attributes) {
   attributes.decay = false;
+  attributes.role = Role::other;
   return attributes;
 }
 
@@ -16,7 +17,7 @@ Linear::Linear(Module& parent, std::string name, int64_t in, int64_t out,
               options.weight_init.value_or(Init::xavier_uniform(in, out)), options.attributes) {
   if (options.bias) {
     bias_.emplace(*this, "bias", std::vector<int64_t>{out}, Init::zeros(),
-                  without_decay(options.attributes));
+                  of_bias(options.attributes));
   }
 }
 

@@ -27,7 +27,7 @@ class Linear : public Module {
   std::optional<Parameter> bias_;
 };
 
-/// The same attributes for a tensor that weight decay must not touch.
-Attributes without_decay(Attributes attributes);
+/// The same attributes for a bias, whatever its shape: no weight decay, no matrix.
+Attributes of_bias(Attributes attributes);
 
 }  // namespace gallop::nn

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <span>
+#include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/base/random.h"
@@ -61,6 +62,12 @@ int64_t Parameter::numel() const {
   return count;
 }
 
+Role Parameter::role() const {
+  if (attributes_.role) return *attributes_.role;
+  if (attributes_.buffer) return Role::state;
+  return attributes_.frozen || shape_.size() < 2 ? Role::other : Role::matrix;
+}
+
 void Parameter::set_value(at::Tensor value) {
   require(value.sizes() == at::IntArrayRef(shape_), name(), ": a value of shape ", value.sizes(),
           " was given for the declared shape ", at::IntArrayRef(shape_));
@@ -75,30 +82,50 @@ std::string Module::name() const {
   return parent_ == nullptr ? name_ : join(parent_->name(), name_);
 }
 
-std::vector<Parameter*> Module::parameters() const {
-  std::vector<Parameter*> all;
+std::vector<const Parameter*> Module::parameters() const {
+  std::vector<const Parameter*> all;
   for (const auto& entry : entries_) {
     if (const auto* parameter = std::get_if<Parameter*>(&entry)) {
       all.push_back(*parameter);
     } else {
-      const auto below = std::get<Module*>(entry)->parameters();
+      const Module& module = *std::get<Module*>(entry);
+      const auto below = module.parameters();
       all.insert(all.end(), below.begin(), below.end());
     }
   }
   return all;
 }
 
-std::vector<Module*> Module::modules() const {
-  std::vector<Module*> all;
+std::vector<const Module*> Module::modules() const {
+  std::vector<const Module*> all;
   for (const auto& entry : entries_) {
-    if (const auto* module = std::get_if<Module*>(&entry)) {
-      all.push_back(*module);
-      const auto below = (*module)->modules();
+    if (const auto* child = std::get_if<Module*>(&entry)) {
+      const Module& module = **child;
+      all.push_back(&module);
+      const auto below = module.modules();
       all.insert(all.end(), below.begin(), below.end());
     }
   }
   return all;
 }
+
+namespace {
+
+// What lies below a module that may be changed may be changed.
+template <class T>
+std::vector<T*> to_change(const std::vector<const T*>& all) {
+  std::vector<T*> result;
+  for (const T* one : all) result.push_back(const_cast<T*>(one));
+  return result;
+}
+
+}  // namespace
+
+std::vector<Parameter*> Module::parameters() {
+  return to_change(std::as_const(*this).parameters());
+}
+
+std::vector<Module*> Module::modules() { return to_change(std::as_const(*this).modules()); }
 
 Activations Module::activations(double tokens) const {
   Activations all;
@@ -130,8 +157,22 @@ void Module::scale_uses(double factor) {
   for (Parameter* parameter : parameters()) parameter->attributes_.uses *= factor;
 }
 
-Parameter* Module::find_parameter(const std::string& name) const {
+void Module::decides() {
   for (Parameter* parameter : parameters()) {
+    if (parameter->role() == Role::matrix) parameter->attributes_.role = Role::router;
+  }
+}
+
+void Module::is_block() {
+  for (Parameter* parameter : parameters()) parameter->attributes_.in_block = true;
+}
+
+Parameter* Module::find_parameter(const std::string& name) {
+  return const_cast<Parameter*>(std::as_const(*this).find_parameter(name));
+}
+
+const Parameter* Module::find_parameter(const std::string& name) const {
+  for (const Parameter* parameter : parameters()) {
     if (parameter->name() == name) return parameter;
   }
   return nullptr;

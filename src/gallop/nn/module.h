@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -32,6 +33,15 @@ struct Init {
   }
 };
 
+/// What a parameter is for, which counting and 8-bit weights ask instead of its name.
+enum class Role {
+  matrix,  ///< multiplies values: [out, in], or a stack of such
+  router,  ///< a matrix whose products decide where tokens go, or how much of them
+  table,   ///< rows that are looked up
+  other,   ///< biases, scales, positions
+  state,   ///< a buffer
+};
+
 /// What optimizer, clipping, EMA, checkpoints and counting know of a parameter.
 struct Attributes {
   bool decay = true;        ///< weight decay applies (matrices; biases and tables say false)
@@ -44,6 +54,8 @@ struct Attributes {
   bool routed = false;      ///< of experts that tokens choose from: used more if they choose more
   double uses = 1;  ///< times that an average token goes through it (depth selection, recursion)
   bool beside = false;  ///< reads what another layer reads, too, and keeps for the backward pass
+  std::optional<Role> role;  ///< where it is not the usual one, see Parameter::role
+  bool in_block = false;     ///< of the blocks that are stacked, whose size papers state
 };
 
 /// Numbers of one sample that a forward holds beside the weights.
@@ -81,6 +93,11 @@ class Parameter {
   int64_t numel() const;
   const Init& init() const { return init_; }
   const Attributes& attributes() const { return attributes_; }
+  /// That of its attributes; without one: state of buffers, other if it is frozen or has fewer than
+  /// two dimensions, matrix of all else.
+  Role role() const;
+  /// Whether products read it: a matrix or a router.
+  bool is_matrix() const { return role() == Role::matrix || role() == Role::router; }
   bool trainable() const { return !attributes_.frozen && !attributes_.buffer; }
 
  private:
@@ -113,9 +130,11 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   /// All parameters and buffers below, in order of declaration.
-  std::vector<Parameter*> parameters() const;
+  std::vector<Parameter*> parameters();
+  std::vector<const Parameter*> parameters() const;
   /// All modules below, each before its own.
-  std::vector<Module*> modules() const;
+  std::vector<Module*> modules();
+  std::vector<const Module*> modules() const;
   /// What this part itself, those below aside, holds of a sample of that many tokens: an estimate.
   /// Without an answer of its own, each of its matrices [..., out, in] keeps what goes in and what
   /// comes out, as often as a token uses it.
@@ -124,8 +143,13 @@ class Module {
   Activations all_activations(double tokens) const;
   /// Says that an average token goes through everything below `factor` times as often.
   void scale_uses(double factor);
+  /// Says that the products of all matrices below decide where tokens go: Role::router.
+  void decides();
+  /// Says that everything below is one of the blocks that are stacked.
+  void is_block();
   /// Null pointer if there is none of that full name.
-  Parameter* find_parameter(const std::string& name) const;
+  Parameter* find_parameter(const std::string& name);
+  const Parameter* find_parameter(const std::string& name) const;
   /// Dotted name inside the root; empty for the root.
   std::string name() const;
 

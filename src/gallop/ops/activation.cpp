@@ -5,9 +5,9 @@
 #include <ATen/ops/gelu.h>
 
 #include "gallop/ops/bridge.h"
-#include "gallop/ops/elementwise.h"
+#include "gallop/ops/cpu/elementwise.h"
+#include "gallop/ops/cpu/parallel.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
@@ -20,7 +20,7 @@ std::vector<at::Tensor> backward(const std::vector<at::Tensor>& grads,
   const at::Tensor x = inputs[0].contiguous(), dy = grads[0].contiguous(), dx = at::empty_like(x);
   const float *from = x.const_data_ptr<float>(), *slope = dy.const_data_ptr<float>();
   float* to = dx.mutable_data_ptr<float>();
-  for_each_part(x.numel(), grain, 1, [&](int64_t begin, int64_t end) {
+  parallel_parts(x.numel(), grain, 1, [&](int64_t begin, int64_t end) {
     gelu_backward(from + begin, slope + begin, to + begin, end - begin);
   });
   return {dx};
@@ -39,8 +39,9 @@ at::Tensor gelu_tanh(const at::Tensor& x) {
     y = at::empty_like(dense);
     const float* from = dense.const_data_ptr<float>();
     float* to = y.mutable_data_ptr<float>();
-    for_each_part(x.numel(), grain, 1,
-                  [&](int64_t begin, int64_t end) { gelu(from + begin, to + begin, end - begin); });
+    parallel_parts(x.numel(), grain, 1, [&](int64_t begin, int64_t end) {
+      gelu(from + begin, to + begin, end - begin);
+    });
   }
   set_derivative({y}, {x}, {"GeluTanh", backward, [](const std::vector<at::Tensor>& inputs) {
                               return std::vector<at::Tensor>{gelu_tanh_reference(inputs[0])};

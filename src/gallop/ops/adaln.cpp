@@ -8,9 +8,9 @@
 
 #include "gallop/base/error.h"
 #include "gallop/ops/bridge.h"
+#include "gallop/ops/cpu/modulation.h"
+#include "gallop/ops/cpu/parallel.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/ops/modulation.h"
-#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
@@ -48,7 +48,7 @@ at::Tensor modulate(const at::Tensor& x_BLD, const at::Tensor& shift_BD, const a
   const at::Tensor x = x_BLD.contiguous(), y = at::empty_like(x);
   const float* from = x.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
-  for_each_part(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
+  parallel_parts(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       normalize_modulate(from + r * D, shift[r / L], scale[r / L], D, eps, to + r * D);
     }
@@ -68,7 +68,7 @@ Tensors modulate_backward(const Tensors& grads, const Tensors& in, const std::ve
                    more = kept ? grads[1].contiguous() : at::Tensor();
   const at::Tensor dx = at::empty_like(x), dshift = at::empty({B, D}, x.options()),
                    dscale = at::empty({B, D}, x.options());
-  for_each_task(B, B * L * D * work_of_a_number, [&](int64_t b) {
+  parallel_each(B, B * L * D * work_of_a_number, [&](int64_t b) {
     normalize_modulate_backward(
         x.const_data_ptr<float>() + b * L * D, scale[b], dy.const_data_ptr<float>() + b * L * D,
         kept ? more.const_data_ptr<float>() + b * L * D : nullptr, L, D, eps,
@@ -88,7 +88,7 @@ at::Tensor gate(const at::Tensor& x_BLD, const at::Tensor& gate_BD, const at::Te
   const float *from = y.const_data_ptr<float>(),
               *base = x.defined() ? x.const_data_ptr<float>() : nullptr;
   float* to = out.mutable_data_ptr<float>();
-  for_each_part(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
+  parallel_parts(B * L, rows_of_a_task, D, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       if (base == nullptr) {
         multiply_elements(gates[r / L], from + r * D, D, to + r * D);
@@ -134,7 +134,7 @@ Tensors gate_backward(const at::Tensor& dout_BLD, const Tensors& in,
   const SampleRows gates(in[0]);
   const at::Tensor y = in[1].contiguous(), dout = dout_BLD.contiguous();
   const at::Tensor dgate = at::empty({B, D}, y.options()), dy = at::empty_like(y);
-  for_each_task(B, B * L * D * work_of_a_number, [&](int64_t b) {
+  parallel_each(B, B * L * D * work_of_a_number, [&](int64_t b) {
     multiply_elements_backward(
         gates[b], y.const_data_ptr<float>() + b * L * D, dout.const_data_ptr<float>() + b * L * D,
         L, D, dgate.mutable_data_ptr<float>() + b * D, dy.mutable_data_ptr<float>() + b * L * D);

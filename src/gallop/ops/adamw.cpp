@@ -10,9 +10,9 @@
 #include <cmath>
 
 #include "gallop/base/error.h"
+#include "gallop/ops/cpu/moments.h"
+#include "gallop/ops/cpu/parallel.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/ops/moments.h"
-#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
@@ -86,7 +86,7 @@ AdamWBounds over_pieces(const std::vector<AdamWTensors>& tensors, const Body& bo
     numbers += t.value.numel();
   }
   std::vector<Largest> found(pieces.size());
-  for_each_task(static_cast<int64_t>(pieces.size()), numbers * work_of_a_number, [&](int64_t i) {
+  parallel_each(static_cast<int64_t>(pieces.size()), numbers * work_of_a_number, [&](int64_t i) {
     const auto& [tensor, begin, count] = pieces[i];
     const float* gradient = gradients[tensor].const_data_ptr<float>() + begin;
     found[i] = body(tensors[tensor], gradient, begin, count);

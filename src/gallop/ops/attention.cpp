@@ -9,10 +9,10 @@
 
 #include "gallop/base/error.h"
 #include "gallop/ops/bridge.h"
-#include "gallop/ops/gemm.h"
+#include "gallop/ops/cpu/gemm.h"
+#include "gallop/ops/cpu/parallel.h"
+#include "gallop/ops/cpu/softmax.h"
 #include "gallop/ops/kernel.h"
-#include "gallop/ops/softmax.h"
-#include "gallop/ops/tasks.h"
 
 namespace gallop::ops {
 
@@ -169,14 +169,14 @@ at::Tensor self_attention(const at::Tensor& qkv_BLX, int64_t heads) {
     const at::Tensor qkv = qkv_BLX.contiguous();
     y_BLD = at::empty({s.B, s.L, s.D()}, qkv.options());
     float* out = y_BLD.mutable_data_ptr<float>();
-    for_each_task(s.B * s.heads, [&](int64_t task) {
+    parallel_each(s.B * s.heads, [&](int64_t task) {
       forward(Head(s, qkv.const_data_ptr<float>(), task), out + Head::offset(s, task, s.D()));
     });
   }
   const auto gradients = [s](const Tensors& grads, const Tensors& in, const std::vector<bool>&) {
     const at::Tensor qkv = in[0].contiguous(), dout = grads[0].contiguous();
     const at::Tensor dqkv = at::empty_like(qkv);
-    for_each_task(s.B * s.heads, [&](int64_t task) {
+    parallel_each(s.B * s.heads, [&](int64_t task) {
       backward(Head(s, qkv.const_data_ptr<float>(), task),
                dout.const_data_ptr<float>() + Head::offset(s, task, s.D()),
                dqkv.mutable_data_ptr<float>() + Head::offset(s, task, 3 * s.D()));

@@ -15,12 +15,12 @@
 #include "gallop/ops/activation.h"
 #include "gallop/ops/bf16_product.h"
 #include "gallop/ops/bridge.h"
-#include "gallop/ops/elementwise.h"
-#include "gallop/ops/int8.h"
+#include "gallop/ops/cpu/elementwise.h"
+#include "gallop/ops/cpu/products.h"
+#include "gallop/ops/inference/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/linear.h"
 #include "gallop/ops/precision.h"
-#include "gallop/ops/products.h"
 
 namespace gallop::ops {
 
@@ -58,7 +58,7 @@ struct Routes {
 
   // y[t] = sum of weight * pair_y over the pairs of t, in their order; weights may be null.
   void combine(const float* pair_y, const float* weights, int64_t D, float* y) const {
-    for_each_part(T(), 64, D, [&](int64_t begin, int64_t end) {
+    parallel_parts(T(), 64, D, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         weighted_sum(pair_y, D, pairs.data() + first[t], first[t + 1] - first[t], weights,
                      y + t * D);
@@ -122,7 +122,7 @@ at::Tensor forward(const Routes& routes, const Sizes& sizes, const Tensors& in,
       row_pointers(in[0].const_data_ptr<float>(), D, 0, routes.P(), routes.tokens.data());
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
   float* y = y_PD.mutable_data_ptr<float>();
-  for_each_task(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
+  parallel_each(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_z, own_a;
     float* z =
@@ -146,7 +146,7 @@ at::Tensor forward_int8(const Routes& routes, const Sizes& sizes, const Tensors&
   const float* x = in[0].const_data_ptr<float>();
   const at::Tensor y_PD = at::empty({routes.P(), D}, in[0].options());
   float* y = y_PD.mutable_data_ptr<float>();
-  for_each_task(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
+  parallel_each(routes.block_count(), routes.P() * D * H, [&](int64_t i) {
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_a;
     static thread_local Int8Rows rows;
@@ -191,7 +191,7 @@ Tensors backward(const Routes& routes, const Sizes& sizes, const at::Tensor& z_P
   float *dz = dz_PH.mutable_data_ptr<float>(), *wa = wa_PH.mutable_data_ptr<float>();
   Buffer b1_buffer, b2_buffer;
   float *b1_parts = b1_buffer.at_least(blocks * H), *b2_parts = b2_buffer.at_least(blocks * D);
-  for_each_task(blocks, P * D * H, [&](int64_t i) {
+  parallel_each(blocks, P * D * H, [&](int64_t i) {
     const auto [e, begin, count] = routes.blocks[i];
     static thread_local Buffer own_u;
     float* u = own_u.at_least(count * H);

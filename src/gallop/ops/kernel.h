@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "gallop/ops/thread_value.h"
+#include "gallop/ops/inference/thread_value.h"
 
 namespace gallop::ops {
 

@@ -9,11 +9,11 @@
 #include "gallop/ops/activation.h"
 #include "gallop/ops/bf16_product.h"
 #include "gallop/ops/bridge.h"
-#include "gallop/ops/elementwise.h"
-#include "gallop/ops/int8.h"
+#include "gallop/ops/cpu/elementwise.h"
+#include "gallop/ops/cpu/products.h"
+#include "gallop/ops/inference/int8.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/precision.h"
-#include "gallop/ops/products.h"
 
 namespace gallop::ops {
 
@@ -60,7 +60,7 @@ std::vector<at::Tensor> backward(const at::Tensor& z, const at::Tensor& dy_given
   Buffer buffer;
   float* bias_parts = buffer.at_least(needed[2] ? count * N : 0);
   if (z.defined() || needed[2]) {
-    for_each_task(count, M * N * work_of_a_number, [&](int64_t i) {
+    parallel_each(count, M * N * work_of_a_number, [&](int64_t i) {
       const int64_t begin = blocks[i].begin * N, size = blocks[i].count * N;
       if (z.defined()) {
         gelu_backward(z.const_data_ptr<float>() + begin, dy.const_data_ptr<float>() + begin,

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "gallop/ops/bf16_tile.h"
-#include "gallop/ops/thread_value.h"
+#include "gallop/ops/cpu/bf16_tile.h"
+#include "gallop/ops/inference/thread_value.h"
 
 namespace gallop::ops {
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "gallop/base/error.h"
-#include "gallop/ops/select.h"
-#include "gallop/ops/tasks.h"
+#include "gallop/ops/cpu/parallel.h"
+#include "gallop/ops/cpu/select.h"
 
 namespace gallop::ops {
 
@@ -72,7 +72,7 @@ class RowSelection {
 
   Digit mark_by_first_digit(int64_t K, std::vector<Candidate>& candidates) {
     std::vector<std::array<uint32_t, 2 * digits>> counts(parts_.count());
-    for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
+    parallel_each(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
       const int64_t begin = parts_.begin(p);
       for_each_piece(begin, parts_.length(p), [&](int64_t at, int64_t count) {
         ordered_keys(score_ + at, count, key_ + at);
@@ -88,7 +88,7 @@ class RowSelection {
       const auto& before = counts[p - 1];
       offsets[p] = offsets[p - 1] + before[found.digit] + before[digits + found.digit];
     }
-    for_each_task(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
+    parallel_each(parts_.count(), N_ * work_of_a_number, [&](int64_t p) {
       Candidate* to = candidates.data() + offsets[p];
       for_each_piece(parts_.begin(p), parts_.length(p), [&](int64_t at, int64_t count) {
         mark_above(key_ + at, count, first_shift, found.digit, mask_ + at);
@@ -160,7 +160,7 @@ TopK on_cpu(const at::Tensor& key_RN, int64_t K) {
       return result;
     }
   }
-  for_each_part(R, std::max<int64_t>(1, 32768 / N), N, [&](int64_t begin, int64_t end) {
+  parallel_parts(R, std::max<int64_t>(1, 32768 / N), N, [&](int64_t begin, int64_t end) {
     std::vector<Entry<Scalar>> scratch;
     for (int64_t r = begin; r < end; ++r) {
       last[r] = select_row(key + r * N, N, K, scratch, mask + r * N);

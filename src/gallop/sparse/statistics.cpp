@@ -4,7 +4,7 @@
 #include <functional>
 #include <limits>
 
-#include "gallop/sparse/entropy.h"
+#include "gallop/sparse/choice/entropy.h"
 
 namespace gallop::sparse {
 

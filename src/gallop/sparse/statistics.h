@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
 

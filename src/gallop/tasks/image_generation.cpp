@@ -12,7 +12,7 @@
 #include "gallop/data/identity.h"
 #include "gallop/data/summary.h"
 #include "gallop/models/packed_forward.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/tasks/draw_samples.h"
 #include "gallop/tasks/keyed_noise.h"
 

@@ -14,7 +14,7 @@
 #include "gallop/diffusion/guidance.h"
 #include "gallop/models/model.h"
 #include "gallop/ops/precision.h"
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
 #include "gallop/sparse/statistics.h"
 
 namespace gallop::tasks {

@@ -3,16 +3,13 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_lerp.h>
 
-#include <charconv>
-#include <cmath>
-#include <cstdio>
-
 #include "gallop/base/error.h"
 
 namespace gallop::training {
 
 void copy_untrained(const nn::Module& model, nn::Module& average) {
-  const auto from = model.parameters(), to = average.parameters();
+  const auto from = model.parameters();
+  const auto to = average.parameters();
   require(from.size() == to.size(), "the moving average has ", to.size(),
           " parameters where the model has ", from.size());
   const at::NoGradGuard no_grad;
@@ -25,52 +22,14 @@ void update_ema(const nn::Module& model, nn::Module& average, double decay) {
   copy_untrained(model, average);
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> averages, values;
-  const auto from = model.parameters(), to = average.parameters();
+  const auto from = model.parameters();
+  const auto to = average.parameters();
   for (size_t i = 0; i < from.size(); ++i) {
     if (!from[i]->trainable()) continue;
     averages.push_back(**to[i]);
     values.push_back(**from[i]);
   }
   if (!averages.empty()) at::_foreach_lerp_(averages, values, 1 - decay);
-}
-
-double first_values_share(const EmaConfig& config, int64_t applied_steps) {
-  double share = 1;
-  for (int64_t step = 0; step < applied_steps && share > 0; ++step) share *= config.decay_at(step);
-  return share;
-}
-
-std::optional<double> first_values_share(const formats::Metadata& metadata,
-                                         const EmaConfig& config) {
-  const auto text_of = [&](const char* key) {
-    const auto found = metadata.find(key);
-    return found == metadata.end() ? std::string() : found->second;
-  };
-  const auto read = [](const std::string& text, auto& value) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return !text.empty() && error == std::errc() && end == text.data() + text.size();
-  };
-  if (text_of("role") != "ema") return {};
-  double share = 0;
-  if (read(text_of("first_values"), share)) return share;
-  int64_t step = 0;
-  if (!read(text_of("step"), step)) return {};
-  return first_values_share(config, step);
-}
-
-std::string share_to_metadata(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.17g", share);
-  return text;
-}
-
-std::string young_average(double share) {
-  if (!(share > 0.1)) return {};
-  return "the average (EMA) still holds " + std::to_string(std::lround(100 * share)) +
-         " % of the values that the run began with, so that loss and samples with it say little of "
-         "what was learned: train on, or set ema.warmup = true or a smaller ema.decay in a new "
-         "run; "
-         "the raw weights are beside it (--raw)";
 }
 
 }  // namespace gallop::training

@@ -8,8 +8,8 @@
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
-#include "gallop/sparse/moe.h"
-#include "gallop/training/sample_sheet.h"
+#include "gallop/runs/sample_sheet.h"
+#include "gallop/sparse/layers/moe.h"
 
 namespace gallop::training {
 
@@ -58,7 +58,8 @@ double partial_gradients(const models::Model& model, int64_t batch) {
 
 }  // namespace
 
-Estimate estimate(const models::Model& model, const Recipe& recipe, const data::DatasetInfo& data) {
+Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
+                  const data::DatasetInfo& data) {
   Estimate e;
   e.counts = models::count(model);
   e.flops_per_step = models::training_flops(model) *
@@ -85,7 +86,7 @@ Estimate estimate(const models::Model& model, const Recipe& recipe, const data::
   if (recipe.sample.every > 0) {
     // With guidance each sample goes through the network twice.
     const auto at_once = static_cast<double>(
-        std::min<int64_t>(sample_request(recipe).batch,
+        std::min<int64_t>(runs::sample_request(recipe).batch,
                           recipe.sample.per_class * std::clamp<int64_t>(data.classes, 1, 10)));
     const double twice = recipe.sample.guidance == 1 ? 1 : 2;
     e.evaluation =

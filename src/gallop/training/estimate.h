@@ -4,7 +4,7 @@
 #include <string>
 
 #include "gallop/models/counts.h"
-#include "gallop/training/recipe.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop::training {
 
@@ -24,7 +24,8 @@ struct Estimate {
   uint64_t peak = 0;
 };
 /// `data`: what the data set holds.
-Estimate estimate(const models::Model& model, const Recipe& recipe, const data::DatasetInfo& data);
+Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
+                  const data::DatasetInfo& data);
 
 /// A few lines for a person: the model, parameters in full and by the rule of Race-DiT's tables,
 /// FLOPs of a step, memory.

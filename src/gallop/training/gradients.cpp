@@ -9,7 +9,7 @@
 #include <numeric>
 #include <utility>
 
-#include "gallop/ops/tasks.h"
+#include "gallop/ops/cpu/parallel.h"
 
 namespace gallop::training {
 namespace {
@@ -70,7 +70,7 @@ double global_norm(const std::vector<nn::Parameter*>& parameters) {
   }
   // Added up in order, so that the threads do not matter.
   std::vector<double> sums(parts.size());
-  ops::for_each_task(static_cast<int64_t>(parts.size()), numbers * ops::work_of_a_number,
+  ops::parallel_each(static_cast<int64_t>(parts.size()), numbers * ops::work_of_a_number,
                      [&](int64_t i) { sums[i] = sum_of_squares(parts[i]); });
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), others));
 }

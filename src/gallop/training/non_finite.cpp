@@ -8,7 +8,7 @@
 
 #include "gallop/base/file.h"
 #include "gallop/nn/tensor_io.h"
-#include "gallop/training/run_directory.h"
+#include "gallop/runs/run_directory.h"
 
 namespace gallop::training {
 
@@ -41,7 +41,7 @@ void NonFiniteStep::dump(const nn::Module& model, const std::filesystem::path& f
   formats::Metadata metadata{{"step", std::to_string(step)}, {"cause", text()}};
   for (const auto& [name, value] : values) metadata["value." + name] = std::to_string(value);
   file_system().make_directories(folder);
-  nn::save_tensors(folder / (step_name(step) + ".safetensors"), tensors, metadata);
+  nn::save_tensors(folder / (runs::step_name(step) + ".safetensors"), tensors, metadata);
 }
 
 }  // namespace gallop::training

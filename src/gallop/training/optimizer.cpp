@@ -2,7 +2,7 @@
 
 namespace gallop::training {
 
-std::vector<nn::Parameter*> trainable_parameters(const nn::Module& model) {
+std::vector<nn::Parameter*> trainable_parameters(nn::Module& model) {
   std::vector<nn::Parameter*> trainable;
   for (nn::Parameter* parameter : model.parameters()) {
     if (parameter->trainable()) trainable.push_back(parameter);

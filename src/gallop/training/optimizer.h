@@ -63,6 +63,6 @@ class Optimizer {
 };
 
 /// The parameters an optimizer moves, in the model's order.
-std::vector<nn::Parameter*> trainable_parameters(const nn::Module& model);
+std::vector<nn::Parameter*> trainable_parameters(nn::Module& model);
 
 }  // namespace gallop::training

@@ -12,14 +12,14 @@ namespace gallop::training {
 
 namespace {
 
-double rate_of(const Recipe& recipe, int64_t step) {
+double rate_of(const runs::Recipe& recipe, int64_t step) {
   const auto schedule = config::make<Schedule>(recipe.schedule, {recipe.train.steps});
   return schedule->factor(step) * config::make<Optimizer>(recipe.optimizer, {})->learning_rate();
 }
 
 }  // namespace
 
-std::string rate_jump(const Recipe& before, const Recipe& after, int64_t step) {
+std::string rate_jump(const runs::Recipe& before, const runs::Recipe& after, int64_t step) {
   if (step == 0) return {};
   const double last = rate_of(before, step - 1), expected = rate_of(before, step),
                next = rate_of(after, step);

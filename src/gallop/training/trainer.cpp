@@ -19,24 +19,25 @@
 #include "gallop/base/log.h"
 #include "gallop/base/progress.h"
 #include "gallop/base/stop.h"
+#include "gallop/compute/calibrate.h"
 #include "gallop/config/print.h"
 #include "gallop/config/registry.h"
 #include "gallop/formats/image.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
+#include "gallop/runs/device.h"
+#include "gallop/runs/finite.h"
+#include "gallop/runs/initial_weights.h"
+#include "gallop/runs/restore.h"
+#include "gallop/runs/resume.h"
+#include "gallop/runs/sample_sheet.h"
+#include "gallop/runs/young_average.h"
 #include "gallop/sparse/statistics.h"
-#include "gallop/training/calibrate.h"
-#include "gallop/training/device.h"
 #include "gallop/training/ema.h"
 #include "gallop/training/estimate.h"
-#include "gallop/training/finite.h"
 #include "gallop/training/gradients.h"
-#include "gallop/training/initial_weights.h"
 #include "gallop/training/non_finite.h"
 #include "gallop/training/rate_jump.h"
-#include "gallop/training/restore.h"
-#include "gallop/training/resume.h"
-#include "gallop/training/sample_sheet.h"
 
 namespace gallop::training {
 
@@ -82,16 +83,16 @@ std::string name_of_task_value(const std::string& name) {
   return std::find(own.begin(), own.end(), name) == own.end() ? name : "task_" + name;
 }
 
-std::map<std::string, at::Tensor> by_name(NamedTensors&& tensors) {
+std::map<std::string, at::Tensor> by_name(runs::NamedTensors&& tensors) {
   return {std::move_iterator(tensors.begin()), std::move_iterator(tensors.end())};
 }
 
 // Where the run shall lie; throws before anything is written if it could not be trained.
-std::string folder_of_a_possible_run(const Recipe& recipe, tasks::Task& task,
+std::string folder_of_a_possible_run(const runs::Recipe& recipe, tasks::Task& task,
                                      const models::Model& model) {
   if (recipe.eval.every > 0) task.held_out_info();
   require_memory(estimate(model, recipe, task.data_info()), recipe.memory_limit);
-  if (recipe.sample.every > 0) task.check(model, sample_request(recipe));
+  if (recipe.sample.every > 0) task.check(model, runs::sample_request(recipe));
   return recipe.out;
 }
 
@@ -123,9 +124,9 @@ struct Trainer::StepReport {
   bool finite() const { return std::isfinite(loss()) && std::isfinite(norm()); }
 };
 
-Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
+Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow)
     : recipe_(std::move(recipe)),
-      task_(make_task(recipe_)),
+      task_(runs::make_task(recipe_)),
       model_(task_->make_model()),
       average_(task_->make_model()),
       directory_(folder_of_a_possible_run(recipe_, *task_, *model_)),
@@ -134,9 +135,9 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   if (const std::string rounding = rounding_of_experts(*model_); !rounding.empty()) {
     log_warning(rounding);
   }
-  const int64_t threads = use_threads(recipe_);
-  const nn::Placement placement = placement_of(recipe_);
-  const Environment environment = environment_of(threads, placement.device.str());
+  const int64_t threads = runs::use_threads(recipe_);
+  const nn::Placement placement = runs::placement_of(recipe_);
+  const runs::Environment environment = runs::environment_of(threads, placement.device.str());
   log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
            "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
            recipe_.train.precision);
@@ -145,20 +146,20 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   if (evaluates) {
     data::DatasetInfo held_out = task_->held_out_info();
     held_out.class_names.clear();  // those of the training split
-    held_out_ = to_metadata(held_out);
+    held_out_ = runs::to_metadata(held_out);
   }
-  ResumeChanges changed;
-  std::optional<Recipe> before;
+  runs::ResumeChanges changed;
+  std::optional<runs::Recipe> before;
   if (checkpoint) {
-    before = recipe_of(checkpoint->path);
-    changed = compare_with_checkpoint(
-        checkpoint->path, CheckpointStore::load(checkpoint->path),
+    before = runs::recipe_of(checkpoint->path);
+    changed = runs::compare_with_checkpoint(
+        checkpoint->path, runs::CheckpointStore::load(checkpoint->path),
         {.recipe = recipe_,
          .data = task_->data_info(),
          .held_out = evaluates ? std::optional(task_->held_out_info()) : std::nullopt,
          .allow = allow});
   } else {
-    require_known_keys(allow, {&recipe_});
+    runs::require_known_keys(allow, {&recipe_});
   }
 
   const auto seed = static_cast<uint64_t>(recipe_.seed);
@@ -169,35 +170,35 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   schedule_ = config::make<Schedule>(recipe_.schedule, {recipe_.train.steps});
 
   if (checkpoint) {
-    Snapshot snapshot = CheckpointStore::load(checkpoint->path);
+    runs::Snapshot snapshot = runs::CheckpointStore::load(checkpoint->path);
     const std::string what = checkpoint->path.string();
     models::load_weights(*model_, by_name(std::move(snapshot.model)), what + "/model.safetensors");
     const auto share = snapshot.ema_metadata.find("first_values");
     const bool known = share != snapshot.ema_metadata.end();
     models::load_weights(*average_, by_name(std::move(snapshot.ema)), what + "/ema.safetensors");
     optimizer_->load_state(by_name(std::move(snapshot.optimizer)));
-    state_ = state_of(checkpoint->path, snapshot);
+    state_ = runs::state_of(checkpoint->path, snapshot);
     if (!evaluates) held_out_ = snapshot.model_metadata["held_out"];  // for a session that does
     saved_step_ = logged_step_ = state_.step;
     log_info("going on from step ", state_.step, " and sample ", state_.samples, " (", what, ")");
     for (const std::string& line : changed.accepted) log_info("changed since: ", line);
     for (const std::string& line : changed.warnings) log_warning("changed since: ", line);
-    for (const std::string& line : differences(state_.environment, environment)) {
+    for (const std::string& line : runs::differences(state_.environment, environment)) {
       log_warning(
           "not as before: ", line,
           "; results may differ in their last digits from those of a run that stayed as it was");
     }
-    first_values_ = known ? first_values_share(snapshot.ema_metadata, recipe_.ema).value_or(1)
-                          : first_values_share(recipe_.ema, state_.applied);
+    first_values_ = known ? runs::first_values_share(snapshot.ema_metadata, recipe_.ema).value_or(1)
+                          : runs::first_values_share(recipe_.ema, state_.applied);
     const std::string jump = before ? rate_jump(*before, recipe_, state_.step) : "";
     if (!jump.empty() && state_.step < recipe_.train.steps) log_warning(jump);
   } else {
     if (!recipe_.init.weights.empty()) {
       for (const std::string& line :
-           start_from(*model_, recipe_.init, task_->data_info().class_names)) {
+           runs::start_from(*model_, recipe_.init, task_->data_info().class_names)) {
         log_info(line);
       }
-      const auto not_finite = non_finite_tensors(models::named_tensors(*model_));
+      const auto not_finite = runs::non_finite_tensors(models::named_tensors(*model_));
       require(not_finite.empty(), "the weights to start from (init.weights = '",
               recipe_.init.weights, "') hold NaN or infinite values: ", join_list(not_finite));
     }
@@ -205,8 +206,8 @@ Trainer::Trainer(Recipe recipe, const std::vector<std::string>& allow)
   }
   state_.environment = environment;
   directory_.write_recipe(recipe_);
-  log_ = std::make_unique<RunLog>(directory_.path(),
-                                  RunLog::Options{recipe_.log.tensorboard, state_.step});
+  log_ = std::make_unique<runs::RunLog>(
+      directory_.path(), runs::RunLog::Options{recipe_.log.tensorboard, state_.step});
   log_->text(state_.step, "recipe", "```toml\n" + config::to_toml(recipe_) + "```");
   logged_seconds_ = state_.seconds;
 }
@@ -464,7 +465,7 @@ void Trainer::log_step(const StepReport& report) {
 }
 
 void Trainer::warn_of_young_average() {
-  const std::string young = young_average(first_values_);
+  const std::string young = runs::young_average(first_values_);
   if (!young.empty() && std::exchange(warned_, state_.step) != state_.step) {
     log_warning("step ", state_.step, ": ", young);
   }
@@ -504,7 +505,7 @@ void Trainer::evaluate() {
   record("eval", ordered(values));
   log_info("step ", state_.step, ", held-out (", out.samples, " samples, EMA weights):", text);
   warn_of_young_average();
-  if (has_thresholds(*average_) && out.active > 0 &&
+  if (compute::has_thresholds(*average_) && out.active > 0 &&
       std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
     log_warning("step ", state_.step, ": the EMA weights use ", fixed(out.experts_per_token, 3),
                 " experts a token by threshold, more than 5 % from the ", out.active,
@@ -513,11 +514,11 @@ void Trainer::evaluate() {
 }
 
 void Trainer::draw_sheet() {
-  tasks::SampleRequest request = sample_request(recipe_);
+  tasks::SampleRequest request = runs::sample_request(recipe_);
   request.progress = [](int64_t, int64_t) { leave_if_asked(); };
   try_to_write("sample sheet", state_.step, [&] {
     const formats::Image sheet =
-        draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
+        runs::draw_sample_sheet(*task_, *average_, request, recipe_.sample.per_class);
     formats::write_png(directory_.sample_file(state_.step), sheet);
     log_->image(state_.step, "samples", sheet);
   });
@@ -525,16 +526,16 @@ void Trainer::draw_sheet() {
   warn_of_young_average();
 }
 
-Snapshot Trainer::snapshot() const {
-  const std::string data = to_metadata(task_->data_info());
-  const std::string threshold = !has_thresholds(*model_)  ? "none"
-                                : state_.exact_thresholds ? "exact"
-                                                          : "moving average";
-  Snapshot snapshot{.step = state_.step,
-                    .model = models::named_tensors(*model_),
-                    .ema = models::named_tensors(*average_),
-                    .optimizer = optimizer_->state(),
-                    .state = state_.to_json()};
+runs::Snapshot Trainer::snapshot() const {
+  const std::string data = runs::to_metadata(task_->data_info());
+  const std::string threshold = !compute::has_thresholds(*model_) ? "none"
+                                : state_.exact_thresholds         ? "exact"
+                                                                  : "moving average";
+  runs::Snapshot snapshot{.step = state_.step,
+                          .model = models::named_tensors(*model_),
+                          .ema = models::named_tensors(*average_),
+                          .optimizer = optimizer_->state(),
+                          .state = state_.to_json()};
   snapshot.model_metadata = {
       {"format", "gallop"},  {"role", "model"},
       {"run", recipe_.name}, {"step", std::to_string(state_.step)},
@@ -544,7 +545,7 @@ Snapshot Trainer::snapshot() const {
   snapshot.ema_metadata["role"] = "ema";
   snapshot.ema_metadata["threshold"] = threshold;
   snapshot.ema_metadata["decay"] = std::to_string(recipe_.ema.decay);
-  snapshot.ema_metadata["first_values"] = share_to_metadata(first_values_);
+  snapshot.ema_metadata["first_values"] = runs::share_to_metadata(first_values_);
   return snapshot;
 }
 
@@ -568,7 +569,7 @@ void Trainer::finish_save() {
   if (const auto result = saver_.wait()) note(*result);
 }
 
-void Trainer::note(const SaveResult& result) {
+void Trainer::note(const runs::SaveResult& result) {
   try_to_write("checkpoint", result.step, [&] {
     if (!result.error.empty()) fail(result.error);
     saved_step_ = result.step;
@@ -583,7 +584,7 @@ void Trainer::try_to_write(const std::string& what, int64_t step,
     throw;
   } catch (const std::exception& error) {  // of the disk, or of memory
     if (recipe_.checkpoint.on_error == "stop") throw;
-    log_warning("no ", what, " of step ", step, ": ", reason_of(error),
+    log_warning("no ", what, " of step ", step, ": ", runs::reason_of(error),
                 "; training goes on (checkpoint.on_error)");
   }
 }
@@ -601,9 +602,10 @@ void Trainer::finish() {
   if (!state_.exact_thresholds) {
     bool calibrated = false;
     try {
-      calibrated = !calibrate(*task_, *average_, calibration_batches, [](int64_t) {
-                      leave_if_asked();
-                    }).empty();
+      calibrated =
+          !compute::calibrate(*task_, *average_, compute::calibration_batches, [](int64_t) {
+             leave_if_asked();
+           }).empty();
     } catch (const Error& error) {  // a damaged sample, say: no reason to lose the end of a run
       log_warning("the thresholds of the EMA weights stay as training left them: ", error.what(),
                   "; `gallop calibrate` sets them exactly");
@@ -613,7 +615,7 @@ void Trainer::finish() {
     saved_step_ = -1;
     state_.evaluated = state_.drawn = 0;
     if (calibrated) {
-      log_info("thresholds of the EMA weights set exactly on ", calibration_batches,
+      log_info("thresholds of the EMA weights set exactly on ", compute::calibration_batches,
                " batches of training data");
     }
   }

@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "gallop/models/model.h"
+#include "gallop/runs/background_save.h"
+#include "gallop/runs/checkpoint.h"
+#include "gallop/runs/recipe.h"
+#include "gallop/runs/run_directory.h"
+#include "gallop/runs/run_log.h"
+#include "gallop/runs/run_state.h"
 #include "gallop/tasks/task.h"
-#include "gallop/training/background_save.h"
-#include "gallop/training/checkpoint.h"
 #include "gallop/training/optimizer.h"
-#include "gallop/training/recipe.h"
-#include "gallop/training/run_directory.h"
-#include "gallop/training/run_log.h"
-#include "gallop/training/run_state.h"
 #include "gallop/training/schedule.h"
 
 namespace gallop {
@@ -41,7 +41,7 @@ class Trainer {
   /// there is one. Prints what will be trained and what it costs. Throws Error, with nothing
   /// changed, for a recipe or data that do not fit the run, and for a machine that does not fit
   /// (`allow` as in compare_with_checkpoint).
-  explicit Trainer(Recipe recipe, const std::vector<std::string>& allow = {});
+  explicit Trainer(runs::Recipe recipe, const std::vector<std::string>& allow = {});
   ~Trainer();
 
   /// Trains to the last step, or until stop_requested() (base/stop.h) or step `until`; saves in all
@@ -50,9 +50,9 @@ class Trainer {
   /// saved.
   Ended run(int64_t until = std::numeric_limits<int64_t>::max());
 
-  const RunState& state() const { return state_; }
+  const runs::RunState& state() const { return state_; }
   /// All that a checkpoint of this moment holds; the tensors are those of the run, not copies.
-  Snapshot snapshot() const;
+  runs::Snapshot snapshot() const;
   const models::Model& model() const { return *model_; }
   const models::Model& average() const { return *average_; }
 
@@ -80,7 +80,7 @@ class Trainer {
   void save_and_go_on();
   /// Waits for a save in the background, and notes how it ended.
   void finish_save();
-  void note(const SaveResult& result);
+  void note(const runs::SaveResult& result);
   /// Runs `write`; an Error of it is a warning unless the recipe says that it stops the run.
   void try_to_write(const std::string& what, int64_t step,
                     const std::function<void()>& write) const;
@@ -93,18 +93,18 @@ class Trainer {
   bool due(int64_t every) const;
 
   // In this order, so that what does not fit is found before the folder is touched.
-  Recipe recipe_;
+  runs::Recipe recipe_;
   std::unique_ptr<tasks::Task> task_;
   std::unique_ptr<models::Model> model_, average_;
   std::vector<nn::Parameter*> parameters_;
-  RunDirectory directory_;
+  runs::RunDirectory directory_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
-  CheckpointStore store_;
-  std::unique_ptr<RunLog> log_;
-  BackgroundSaver saver_{store_};  // after what its thread uses
+  runs::CheckpointStore store_;
+  std::unique_ptr<runs::RunLog> log_;
+  runs::BackgroundSaver saver_{store_};  // after what its thread uses
   std::unique_ptr<Progress> progress_;
-  RunState state_;
+  runs::RunState state_;
   double first_values_ = 1;  // share of them that the average still holds
   int64_t warned_ = -1;      // step of the last warning of that
   int64_t saved_step_ = -1;

@@ -1,4 +1,4 @@
-#include "gallop/sparse/experts.h"
+#include "gallop/sparse/layers/experts.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/router.h"
+#include "gallop/sparse/choice/router.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/experts.h"
+#include "gallop/sparse/choice/routing_record.h"
+#include "gallop/sparse/layers/experts.h"
 #include "gallop/sparse/losses/scope.h"
-#include "gallop/sparse/routing_record.h"
 #include "tests/support/fixture.h"
 #include "tests/support/weights.h"
 

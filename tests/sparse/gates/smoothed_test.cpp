@@ -1,7 +1,7 @@
 #include <ATen/ops/eye.h>
 #include <gtest/gtest.h>
 
-#include "gallop/sparse/gate.h"
+#include "gallop/sparse/choice/gate.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"
 #include "tests/support/tensors.h"

@@ -5,7 +5,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/models/dit/patches.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/weights.h"

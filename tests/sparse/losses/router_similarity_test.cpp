@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
-#include "gallop/sparse/assignment.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/choice/assignment.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/sparse/statistics.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"

@@ -1,4 +1,4 @@
-#include "gallop/sparse/router.h"
+#include "gallop/sparse/choice/router.h"
 
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/cosine.h"
+#include "gallop/nn/cosine.h"
 #include "gallop/sparse/losses/contrastive.h"
 #include "gallop/sparse/losses/load.h"
 #include "tests/support/errors.h"

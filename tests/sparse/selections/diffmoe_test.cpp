@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"

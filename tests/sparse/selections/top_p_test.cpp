@@ -2,7 +2,7 @@
 
 #include <sstream>
 
-#include "gallop/sparse/entropy.h"
+#include "gallop/sparse/choice/entropy.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"
 #include "tests/support/tensors.h"

@@ -38,10 +38,11 @@ struct FolderSettings : config::Fields<FolderSettings> {
     v.field("channels", channels, "3 colour or 1 grey; files are converted", config::between(1, 3));
     v.field("upright", upright,
             "turn images as the camera noted (EXIF orientation); false: leave them as stored");
+    held_out.field(v);
+    v.effect(config::Effect::free);
     v.field("cache", cache,
             "MiB of memory for images of a split that need not be decoded again; 0: none",
             config::between(0, 1 << 20));
-    held_out.field(v);
   }
   void validate() const override {
     require(channels != 2, "channels = 2: images have 3 (colour) or 1 (grey)");

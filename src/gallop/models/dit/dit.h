@@ -9,7 +9,7 @@
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/nn/embeddings.h"
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/block_routing.h"
+#include "gallop/sparse/depth/block_routing.h"
 
 namespace gallop::models {
 
@@ -74,6 +74,12 @@ class Dit : public Model {
   Footprint footprint() const override;
   bool is_table_of_other_sizes(const nn::Parameter& parameter,
                                const at::Tensor& table) const override;
+  const nn::Parameter* class_table() const override {
+    return y_embedder_ ? &y_embedder_->table() : nullptr;
+  }
+  /// Those of DiT-MoE, DiffMoE and EC-DiT.
+  std::map<std::string, at::Tensor> with_own_names(
+      std::map<std::string, at::Tensor> tensors) const override;
   std::string summary() const override;
 
   const DitSizes& sizes() const { return sizes_; }

@@ -26,7 +26,7 @@ class GroupedLinear : public nn::Module {
                 expert_attributes(args)) {
     if (!bias) return;
     bias_.emplace(*this, "bias", std::vector<int64_t>{args.experts, out}, nn::Init::zeros(),
-                  nn::without_decay(expert_attributes(args)));
+                  nn::of_bias(expert_attributes(args)));
   }
   at::Tensor forward(const at::Tensor& x_PI, const Assignment& pairs) const {
     return grouped_linear(x_PI, pairs, *weight_, bias_ ? **bias_ : at::Tensor());

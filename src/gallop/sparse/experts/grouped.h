@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/sparse/experts.h"
+#include "gallop/sparse/layers/experts.h"
 
 namespace gallop::sparse {
 

@@ -27,7 +27,7 @@ class MlpExperts : public Experts {
         activation_(settings.activation),
         fc1_weight_(*this, "fc1.weight", {args.experts, args.hidden, args.D},
                     nn::Init::xavier_uniform(args.D, args.hidden), expert_attributes(args)) {
-    const nn::Attributes of_biases = nn::without_decay(expert_attributes(args));
+    const nn::Attributes of_biases = nn::of_bias(expert_attributes(args));
     const auto bias = [&](std::optional<nn::Parameter>& into, const char* name, int64_t width) {
       if (!settings.bias) return;
       into.emplace(*this, name, std::vector<int64_t>{args.experts, width}, nn::Init::zeros(),

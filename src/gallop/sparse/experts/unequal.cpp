@@ -4,6 +4,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
+#include "gallop/nn/linear.h"
 #include "gallop/ops/linear.h"
 #include "gallop/sparse/experts/grouped.h"
 
@@ -71,8 +72,7 @@ class UnequalExperts : public Experts {
     return settings;
   }
   static nn::Attributes bias_attributes(const Args& args) {
-    nn::Attributes attributes = expert_attributes(args);
-    attributes.decay = false;
+    nn::Attributes attributes = nn::of_bias(expert_attributes(args));
     return attributes;
   }
   int64_t units() const {

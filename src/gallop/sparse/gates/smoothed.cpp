@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/gate.h"
+#include "gallop/sparse/choice/gate.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,5 +1,5 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/gate.h"
+#include "gallop/sparse/choice/gate.h"
 
 namespace gallop::sparse {
 namespace {

@@ -3,7 +3,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/ops/topk_mask.h"
 #include "gallop/sparse/losses/scope.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,8 +1,8 @@
 #include "gallop/sparse/losses/contrastive.h"
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/cosine.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/nn/cosine.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 

@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "gallop/config/registry.h"
+#include "gallop/sparse/choice/selection.h"
 #include "gallop/sparse/losses/load.h"
 #include "gallop/sparse/losses/scope.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
 

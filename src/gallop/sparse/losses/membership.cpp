@@ -3,7 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 

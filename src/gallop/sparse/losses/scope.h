@@ -3,7 +3,7 @@
 #include <string>
 
 #include "gallop/config/schema.h"
-#include "gallop/sparse/routing_record.h"
+#include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
 

@@ -1,6 +1,6 @@
 #include "gallop/config/registry.h"
 #include "gallop/sparse/losses/scope.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 namespace {

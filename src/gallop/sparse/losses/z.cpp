@@ -1,7 +1,7 @@
 #include <ATen/ops/logsumexp.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/sparse_loss.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,9 +1,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/experts.h"
-#include "gallop/sparse/router.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/sparse/choice/router.h"
+#include "gallop/sparse/choice/target_head.h"
+#include "gallop/sparse/layers/experts.h"
 
 namespace gallop::sparse {
 namespace {

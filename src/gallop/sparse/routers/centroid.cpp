@@ -1,5 +1,5 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/sparse/choice/target_head.h"
 
 namespace gallop::sparse {
 namespace {

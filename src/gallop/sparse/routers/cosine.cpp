@@ -1,9 +1,9 @@
 #include <cmath>
 
 #include "gallop/config/registry.h"
+#include "gallop/nn/cosine.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/cosine.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/sparse/choice/target_head.h"
 
 namespace gallop::sparse {
 namespace {

@@ -2,8 +2,8 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/noise.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/sparse/choice/noise.h"
+#include "gallop/sparse/choice/target_head.h"
 
 namespace gallop::sparse {
 namespace {

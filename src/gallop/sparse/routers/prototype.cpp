@@ -1,6 +1,6 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/cosine.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/nn/cosine.h"
+#include "gallop/sparse/choice/target_head.h"
 
 namespace gallop::sparse {
 namespace {

@@ -3,7 +3,7 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/target_head.h"
+#include "gallop/sparse/choice/target_head.h"
 
 namespace gallop::sparse {
 namespace {

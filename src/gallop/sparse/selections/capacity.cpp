@@ -14,8 +14,8 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/topk_mask.h"
-#include "gallop/sparse/noise.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/noise.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::sparse {
 

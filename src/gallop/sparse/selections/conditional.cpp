@@ -1,5 +1,5 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::sparse {
 namespace {

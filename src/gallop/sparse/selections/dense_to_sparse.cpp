@@ -9,9 +9,9 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/topk_mask.h"
-#include "gallop/sparse/noise.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/sparse/step_counter.h"
+#include "gallop/sparse/choice/noise.h"
+#include "gallop/sparse/choice/selection.h"
+#include "gallop/sparse/choice/step_counter.h"
 
 namespace gallop::sparse {
 

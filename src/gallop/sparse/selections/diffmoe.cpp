@@ -7,9 +7,9 @@
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
 #include "gallop/ops/topk_mask.h"
-#include "gallop/sparse/pooled_selection.h"
-#include "gallop/sparse/selection.h"
-#include "gallop/sparse/threshold.h"
+#include "gallop/sparse/choice/pooled_selection.h"
+#include "gallop/sparse/choice/selection.h"
+#include "gallop/sparse/choice/threshold.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,5 +1,5 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/pooled_selection.h"
+#include "gallop/sparse/choice/pooled_selection.h"
 
 namespace gallop::sparse {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
-#include "gallop/sparse/entropy.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/entropy.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,5 +1,5 @@
 #include "gallop/config/registry.h"
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
 
 namespace gallop::sparse {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "gallop/config/schema.h"
-#include "gallop/sparse/selection.h"
+#include "gallop/sparse/choice/selection.h"
 
 namespace gallop::sparse {
 

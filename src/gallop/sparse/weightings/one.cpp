@@ -1,7 +1,7 @@
 #include <ATen/ops/ones_like.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
 
 namespace gallop::sparse {
 namespace {

@@ -1,7 +1,7 @@
 #include <limits>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
 #include "gallop/sparse/weightings/normalised.h"
 
 namespace gallop::sparse {

@@ -2,7 +2,7 @@
 #include <ATen/ops/where.h>
 
 #include "gallop/config/registry.h"
-#include "gallop/sparse/weighting.h"
+#include "gallop/sparse/choice/weighting.h"
 #include "gallop/sparse/weightings/normalised.h"
 
 namespace gallop::sparse {

@@ -21,6 +21,7 @@ struct AdamWSettings : config::Fields<AdamWSettings> {
   double eps = 1e-8;
   double decay = 0;
   void fields(config::Visitor& v) override {
+    v.effect(config::Effect::free);  // the moments keep their meaning
     v.field("lr", lr, "learning rate at factor 1 of the schedule", config::at_least(0));
     v.field("beta1", beta1, "decay of the mean of the gradient, below 1", config::between(0, 1));
     v.field("beta2", beta2, "decay of the mean of its square, below 1", config::between(0, 1));

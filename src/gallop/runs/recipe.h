@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+#include "gallop/data/dataset.h"
+
+namespace gallop::runs {
+
+/// [train]: how long, how much at once.
+struct TrainConfig : config::Fields<TrainConfig> {
+  int64_t steps = 1000;
+  int64_t batch = 64;
+  int64_t accumulate = 1;
+  std::string precision = "float32";
+  double clip = 1.0;
+  int64_t max_skipped = 10;
+  double spike = 0;
+  bool dump_nonfinite = false;
+  bool check = false;
+  void fields(config::Visitor& v) override;
+};
+
+/// [ema]: the moving average of the weights, which evaluation and samples use.
+struct EmaConfig : config::Fields<EmaConfig> {
+  double decay = 0.9999;
+  bool warmup = true;
+  void fields(config::Visitor& v) override;
+  /// min(decay, (1+s)/(10+s)) with warm-up, s the applied steps; else the decay.
+  double decay_at(int64_t applied_steps) const;
+};
+
+/// [init]: starting from other weights.
+struct InitConfig : config::Fields<InitConfig> {
+  std::string weights;
+  std::vector<std::string> allow;
+  std::string labels = "index";
+  std::string null_row = "auto";
+  void fields(config::Visitor& v) override;
+};
+
+/// [checkpoint]
+struct CheckpointConfig : config::Fields<CheckpointConfig> {
+  int64_t every = 500;
+  int64_t keep_last = 2;
+  int64_t keep_every = 0;
+  bool background_save = true;
+  std::string on_error = "go-on";
+  void fields(config::Visitor& v) override;
+};
+
+/// [log]
+struct LogConfig : config::Fields<LogConfig> {
+  int64_t every = 20;
+  bool tensorboard = true;
+  void fields(config::Visitor& v) override;
+};
+
+/// [eval]: the held-out loss on a fixed set of (sample, time, noise).
+struct EvalConfig : config::Fields<EvalConfig> {
+  int64_t every = 500;
+  int64_t samples = 2000;
+  int64_t batch = 200;
+  void fields(config::Visitor& v) override;
+};
+
+/// [sample]: the sheets that training draws, and the defaults of `gallop sample`.
+struct SampleConfig : config::Fields<SampleConfig> {
+  int64_t every = 500;
+  int64_t per_class = 8;
+  config::Component sampler{"sampler", "heun"};
+  int64_t steps = 25;
+  double guidance = 2;
+  double guidance_from = 0, guidance_to = 1;
+  std::string guidance_channels = "all";
+  void fields(config::Visitor& v) override;
+};
+
+/// A whole run. The name defaults to the file's.
+struct Recipe : config::Fields<Recipe> {
+  std::string name;
+  int64_t seed = 0;
+  std::string out;
+  int64_t threads = 0;
+  std::string device = "auto";
+  double memory_limit = 0.9;
+  data::DataConfig data;
+  config::Component model{"model", "dit"};
+  config::Component task{"task", "image-generation"};
+  TrainConfig train;
+  config::Component optimizer{"optimizer", "adamw"};
+  config::Component schedule{"schedule", "constant"};
+  EmaConfig ema;
+  InitConfig init;
+  EvalConfig eval;
+  SampleConfig sample;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+  /// Whether the recipe says where its data come from (data.source); else that is the default. Not
+  /// a key: whoever reads a recipe sets it.
+  bool names_data = true;
+  void fields(config::Visitor& v) override;
+};
+
+/// Reads a recipe and its overrides; an empty name becomes the file's stem, an empty `out`
+/// runs/<name>.
+Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides);
+
+}  // namespace gallop::runs

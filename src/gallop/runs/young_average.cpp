@@ -1,0 +1,48 @@
+#include "gallop/runs/young_average.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace gallop::runs {
+
+double first_values_share(const EmaConfig& config, int64_t applied_steps) {
+  double share = 1;
+  for (int64_t step = 0; step < applied_steps && share > 0; ++step) share *= config.decay_at(step);
+  return share;
+}
+
+std::optional<double> first_values_share(const formats::Metadata& metadata,
+                                         const EmaConfig& config) {
+  const auto text_of = [&](const char* key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : found->second;
+  };
+  const auto read = [](const std::string& text, auto& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return !text.empty() && error == std::errc() && end == text.data() + text.size();
+  };
+  if (text_of("role") != "ema") return {};
+  double share = 0;
+  if (read(text_of("first_values"), share)) return share;
+  int64_t step = 0;
+  if (!read(text_of("step"), step)) return {};
+  return first_values_share(config, step);
+}
+
+std::string share_to_metadata(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17g", share);
+  return text;
+}
+
+std::string young_average(double share) {
+  if (!(share > 0.1)) return {};
+  return "the average (EMA) still holds " + std::to_string(std::lround(100 * share)) +
+         " % of the values that the run began with, so that loss and samples with it say little of "
+         "what was learned: train on, or set ema.warmup = true or a smaller ema.decay in a new "
+         "run; "
+         "the raw weights are beside it (--raw)";
+}
+
+}  // namespace gallop::runs

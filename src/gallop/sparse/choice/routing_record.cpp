@@ -1,0 +1,37 @@
+#include "gallop/sparse/choice/routing_record.h"
+
+#include "gallop/base/error.h"
+
+namespace gallop::sparse {
+
+const char* plural_of(Choice choice) {
+  switch (choice) {
+    case Choice::head:
+      return "heads";
+    case Choice::depth:
+      return "depths";
+    case Choice::mask:
+      return "masks";
+    default:
+      return "experts";
+  }
+}
+
+const at::Tensor& RoutingRecord::extra(const std::string& wanted) const {
+  const auto found = extras.find(wanted);
+  require(found != extras.end(), layer, ": a loss needs ", wanted,
+          ", which this router does not show; choose the router that the loss is made for");
+  return found->second;
+}
+
+void require_finite_scores(const std::vector<RoutingRecord>& records) {
+  for (const RoutingRecord& record : records) {
+    const at::Tensor bad = record.logits_BLE.isfinite().logical_not();
+    const auto count = bad.sum().item<int64_t>();
+    require(count == 0, record.layer, ": ", count, " of the router's ", bad.numel(),
+            " scores are NaN or infinite; look at the learning rate, or at the weights of this "
+            "layer and of those before it");
+  }
+}
+
+}  // namespace gallop::sparse

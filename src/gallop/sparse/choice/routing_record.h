@@ -1,0 +1,67 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/sparse/choice/assignment.h"
+#include "gallop/sparse/choice/step_sums.h"
+
+namespace gallop::sparse {
+
+class Selection;
+class SparseLoss;
+
+/// The step that an update belongs to.
+struct AppliedStep {
+  AppliedStep(int64_t before, bool last = true) : before(before), last(last) {}
+  int64_t before;  ///< steps that were applied before it
+  bool last;       ///< whether the update comes from the last micro-batch of the step
+};
+
+/// A change of a buffer that a training forward wants. The trainer commits it after an applied
+/// step, in micro-batch order, and drops it with a skipped one; the forward itself changes nothing.
+struct PendingUpdate {
+  std::function<void(const AppliedStep& step)> commit;
+};
+
+/// What a layer lets its tokens choose from. Numbers of one are no measure of another, so that
+/// statistics and losses keep them apart.
+enum class Choice { expert, head, depth, mask };
+/// "experts", "heads", "depths", "masks".
+const char* plural_of(Choice choice);
+
+/// What a sparse layer tells the outside about one forward. Tensors carry a graph in training only.
+struct RoutingRecord {
+  std::string layer;  ///< full name, e.g. "blocks.3.moe"
+  Choice choice = Choice::expert;
+  double active = 0;      ///< K, the wanted experts a token
+  at::Tensor logits_BLE;  ///< raw router scores
+  at::Tensor gate_BLE;    ///< gated scores: what weights are made of
+  at::Tensor mask_BLE;    ///< bool, the kept pairs
+  at::Tensor chosen_BLE;  ///< bool, the pairs before a capacity dropped some; often the mask itself
+  at::Tensor head_BLH;    ///< prediction of the per-layer head; undefined without one
+  at::Tensor compared_BLE;  ///< what the selection's threshold is compared with, if it has one
+  at::Tensor kappa;  ///< K-th largest gated score of each pool; undefined at inference by threshold
+  Assignment assignment;
+  at::Tensor x_BLD;                          ///< the tokens that were routed; in training only
+  at::Tensor label_B, timestep_B;            ///< as the context brought them
+  std::map<std::string, at::Tensor> extras;  ///< of the router, see Routed
+  const std::vector<std::unique_ptr<SparseLoss>>* losses = nullptr;  ///< of this layer
+  std::vector<PendingUpdate> pending;
+  const Selection* selection = nullptr;  ///< of this layer
+  StepSums* step = nullptr;  ///< of the micro-batches of this training step; null: alone
+
+  /// What the router shows under that name; throws Error that says which layer has none.
+  const at::Tensor& extra(const std::string& name) const;
+};
+
+/// Throws Error that names the first layer with a score that is NaN or infinite. Selections order
+/// such scores like any other (NaN at an end), so that a forward ends all the same.
+void require_finite_scores(const std::vector<RoutingRecord>& records);
+
+}  // namespace gallop::sparse

@@ -1,0 +1,21 @@
+#include "gallop/config/registry.h"
+#include "gallop/sparse/depth/block_routing.h"
+
+namespace gallop::sparse {
+namespace {
+
+class AllTokens : public BlockRouting {
+ public:
+  explicit AllTokens(const Args& args) : BlockRouting(*args.parent, "") {}
+  at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
+                     const nn::ForwardContext&) const override {
+    return body(x_BLD, {}, {});
+  }
+};
+
+const config::Register<BlockRouting, config::NoSettings> registered{
+    "all", "every block once on every token", "Vaswani et al., arXiv 1706.03762",
+    [](const auto&, const BlockRouting::Args& args) { return std::make_unique<AllTokens>(args); }};
+
+}  // namespace
+}  // namespace gallop::sparse

@@ -1,0 +1,25 @@
+#include "gallop/sparse/depth/block_routing.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "gallop/ops/topk_mask.h"
+
+namespace gallop::sparse {
+
+at::Tensor best_positions(const at::Tensor& key_BL, int64_t K) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor mask_BL = ops::topk_mask(key_BL.contiguous(), K).mask_RN;
+  return mask_BL.nonzero().select(1, 1).reshape({key_BL.size(0), K});
+}
+
+at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions_BK) {
+  if (x.dim() == 2) return x.gather(1, positions_BK);
+  return x.gather(1, positions_BK.unsqueeze(-1).expand({-1, -1, x.size(2)}));
+}
+
+at::Tensor put_positions(const at::Tensor& x_BLD, const at::Tensor& positions_BK,
+                         const at::Tensor& new_BKD) {
+  return x_BLD.scatter(1, positions_BK.unsqueeze(-1).expand_as(new_BKD), new_BKD);
+}
+
+}  // namespace gallop::sparse

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gallop/config/schema.h"
+#include "gallop/sparse/choice/routing_record.h"
+
+namespace gallop::sparse {
+
+/// A loss that reads the routing of one layer, or of all layers together. The total of a kind is
+/// the sum over layers, or its joint value; it is logged under the kind's name without its weight,
+/// see LossTotal.
+class SparseLoss {
+ public:
+  static constexpr const char* category = "sparse-loss";
+  struct Args {
+    int64_t layers = 1;  ///< sparse layers of the model
+  };
+  virtual ~SparseLoss() = default;
+  virtual std::string kind() const = 0;
+  /// Factor in the total loss; a kind of weight 0 is not built.
+  virtual double weight() const = 0;
+  /// Whether the router must carry a head that predicts the training target.
+  virtual bool needs_head() const { return false; }
+  /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
+  virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
+  /// The total of all layers of this kind, for one that looks at them together; undefined in
+  /// others.
+  virtual at::Tensor joint_value(const std::vector<const RoutingRecord*>& records) const;
+};
+
+/// A loss that is a function of the record alone.
+class RecordLoss : public SparseLoss {
+ public:
+  using Value = std::function<at::Tensor(const RoutingRecord& record)>;
+  RecordLoss(std::string kind, double weight, Value value)
+      : kind_(std::move(kind)), weight_(weight), value_(std::move(value)) {}
+  std::string kind() const override { return kind_; }
+  double weight() const override { return weight_; }
+  at::Tensor value(const RoutingRecord& record, const at::Tensor&) const override {
+    return value_(record);
+  }
+
+ private:
+  std::string kind_;
+  double weight_;
+  Value value_;
+};
+
+/// The [model.mlp.losses] table: one sub-table a registered kind, all off by default.
+struct SparseLossesConfig : config::Fields<SparseLossesConfig> {
+  std::map<std::string, config::Component> kinds;
+  void fields(config::Visitor& v) override;
+};
+
+/// The kinds whose weight is not 0.
+std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& config,
+                                                     const SparseLoss::Args& args);
+
+/// The sum over the layers that have a kind of loss with the same weight and choose from the same
+/// kind of thing. `kind` is the loss's, with "heads_" before it for heads where experts have that
+/// kind, too.
+struct LossTotal {
+  std::string kind;
+  at::Tensor value;
+  double weight = 0;
+};
+
+/// The losses of a training forward in the order in which layers name them.
+std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
+                                    const at::Tensor& target_BLH);
+
+}  // namespace gallop::sparse

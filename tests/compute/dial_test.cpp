@@ -1,0 +1,170 @@
+#include "gallop/compute/dial.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gallop/compute/dial_report.h"
+#include "gallop/models/counts.h"
+#include "gallop/runs/restore.h"
+#include "gallop/sparse/choice/selection.h"
+#include "gallop/training/trainer.h"
+#include "tests/support/collected_scores.h"
+#include "tests/support/snapshots.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_run.h"
+
+namespace gallop::compute {
+namespace {
+
+using test::TemporaryDirectory;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr int64_t batches = 8;
+
+class Dial : public ::testing::TestWithParam<const char*> {
+ protected:
+  Dial() {
+    Trainer(recipe_in(folder_ / "run", {std::string("model.mlp.selection=") + GetParam()})).run();
+    run_ = runs::restore(folder_ / "run");
+  }
+
+  /// Experts a token that a layer keeps by the thresholds of a range.
+  static double kept_by(const DialSetting& setting, const LayerScores& layer, int64_t range = 0) {
+    const std::string selection = GetParam();
+    at::Tensor tau =
+        setting.thresholds.at(layer.selection->threshold()->name()).values.select(0, range);
+    if (selection == "be") tau = tau.unsqueeze(-1);  // one a position
+    const at::Tensor &scores = layer.compared_NLE,
+                     kept = selection == "diffmoe" ? scores.gt(tau) : scores.ge(tau);
+    return kept.sum().item<double>() / static_cast<double>(scores.numel() / scores.size(2));
+  }
+
+  TemporaryDirectory folder_;
+  runs::Restored run_;
+};
+
+// For every kind with thresholds: a model with those for k keeps k of the E scores of a token, on
+// average over the data they were measured on.
+TEST_P(Dial, KeepsWhatIsAskedFor) {
+  const std::vector<double> actives = {0.5, 1, 2, 3.25, 4};
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = actives, .batches = batches});
+  ASSERT_EQ(settings.size(), actives.size());
+  const DialGuard guard(*run_.model);
+  for (const DialSetting& setting : settings) {
+    turn_dial(*run_.model, setting);
+    const auto layers =
+        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference).layers;
+    ASSERT_EQ(layers.size(), 2U);
+    for (const LayerScores& layer : layers) {
+      // Every pool rounds its number of kept scores down.
+      EXPECT_NEAR(kept_by(setting, layer), setting.active, 0.03) << layer.layer;
+    }
+  }
+}
+
+// What each range uses is what the setting says, and on average at most what is asked for.
+TEST_P(Dial, KeepsWhatIsAskedForInEveryRange) {
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {1, 2.5}, .batches = batches, .ranges = 3});
+  ASSERT_EQ(settings.size(), 2U);
+  const DialGuard guard(*run_.model);
+  for (const DialSetting& setting : settings) {
+    ASSERT_EQ(setting.range_active.size(), 3U);
+    ASSERT_EQ(setting.edges().size(), 2U);
+    EXPECT_LT(setting.edges()[0], setting.edges()[1]);
+    double sum = 0;
+    for (const double active : setting.range_active) sum += active;
+    EXPECT_LE(sum / 3, setting.active + 0.1);
+    EXPECT_GE(sum / 3, 0.5);
+    turn_dial(*run_.model, setting);
+    const auto scores =
+        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference);
+    // The published rule of DiffMoE counts in the whole batch, whatever the noise levels in it.
+    if (!scores.layers.at(0).selection->independent_at_inference()) continue;
+    const at::Tensor range_N = sparse::ThresholdLevels{setting.edges(), {}}.range_of(scores.time_N);
+    for (int64_t range = 0; range < 3; ++range) {
+      const at::Tensor samples_M = range_N.eq(range).nonzero().squeeze(1);
+      // 8 batches of 6 samples, a third each.
+      EXPECT_NEAR(static_cast<double>(samples_M.size(0)), 16, 1);
+      double kept = 0;
+      for (LayerScores layer : scores.layers) {
+        layer.compared_NLE = layer.compared_NLE.index_select(0, samples_M);
+        kept += kept_by(setting, layer, range) / 2;
+      }
+      EXPECT_NEAR(kept, setting.range_active[range], 1e-6) << range;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be", "diffmoe"),
+                         [](const auto& info) { return std::string(info.param); });
+
+using RaceDial = Dial;
+
+TEST_P(RaceDial, CostsMoreAndUsesMoreAndLeavesTheModelAsItWas) {
+  const double before = run_.task->evaluate(*run_.model).experts_per_token;
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {0.5, 1, 2, 4}, .batches = batches});
+  const auto rows = try_dial(*run_.task, *run_.model, settings);
+  ASSERT_EQ(rows.size(), 4U);
+  for (size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_GT(rows[i].experts_per_token, rows[i - 1].experts_per_token);
+    EXPECT_GT(rows[i].multiply_adds, rows[i - 1].multiply_adds);
+  }
+  EXPECT_EQ(rows[3].experts_per_token, 4) << "all experts";
+  // An expert is 2 * 16 * 32 multiply-adds a token, in two layers of 16 tokens.
+  EXPECT_NEAR(rows[3].multiply_adds - models::multiply_adds_with(*run_.model, 0.5),
+              3 * 2 * 16 * 32 * 2 * 16, 1);
+  EXPECT_EQ(run_.task->evaluate(*run_.model).experts_per_token, before);
+  EXPECT_THAT(to_markdown(rows), HasSubstr("| 0.5 | "));
+  EXPECT_THAT(to_svg(rows), HasSubstr("<svg"));
+
+  tasks::SampleRequest request;
+  request.steps = 2;
+  const formats::Image sheet = draw_dial_sheet(*run_.task, *run_.model, settings, request, 2);
+  EXPECT_GT(sheet.width, sheet.height) << "three classes, eight columns";
+  EXPECT_EQ(run_.task->evaluate(*run_.model).experts_per_token, before);
+}
+
+TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
+  const auto settings = measure_dial(*run_.task, *run_.model,
+                                     {.actives = {0.5, 1.5}, .batches = batches, .ranges = 2});
+  const auto file = folder_ / "dial.safetensors";
+  save_dial(file, settings, run_.metadata);
+  const DialSetting loaded = load_dial(file, 1.5, run_.metadata);
+  ASSERT_EQ(loaded.thresholds.size(), 2U);
+  for (const auto& [name, levels] : settings[1].thresholds) {
+    EXPECT_TRUE(loaded.thresholds.at(name).values.equal(levels.values)) << name;
+    EXPECT_EQ(loaded.thresholds.at(name).edges, levels.edges) << name;
+  }
+  EXPECT_EQ(loaded.range_active, settings[1].range_active);
+  EXPECT_THAT(to_markdown(try_dial(*run_.task, *run_.model, settings)),
+              HasSubstr("| time given to the network | 0.5 experts | 1.5 experts |"));
+  EXPECT_THAT(message_of([&] { load_dial(file, 2, run_.metadata); }),
+              AllOf(HasSubstr("no setting for 2"), HasSubstr("0.5 and 1.5")));
+  auto other = run_.metadata;
+  other["step"] = "11";
+  EXPECT_THAT(message_of([&] { load_dial(file, 1.5, other); }),
+              AllOf(HasSubstr("measured on other weights"), HasSubstr("step '12'")));
+
+  const runs::Restored wider = [&] {
+    Trainer(recipe_in(folder_ / "dense", {"model.mlp={kind=\"dense\"}"})).run();
+    return runs::restore(folder_ / "dense");
+  }();
+  EXPECT_THAT(message_of([&] { turn_dial(*wider.model, loaded); }),
+              HasSubstr("blocks.0.moe.router.threshold"));
+  EXPECT_TRUE(measure_dial(*wider.task, *wider.model, {.actives = {1}, .batches = 1}).empty());
+  const auto error = [&](const DialOptions& options) {
+    return message_of([&] { measure_dial(*run_.task, *run_.model, options); });
+  };
+  EXPECT_THAT(error({.actives = {4.5}, .batches = 1}), HasSubstr("at most the 4"));
+  EXPECT_THAT(error({.actives = {1}, .batches = 1, .ranges = 60}),
+              HasSubstr("60 ranges of noise levels and only 6 samples"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Race, RaceDial, ::testing::Values("race"));
+
+}  // namespace
+}  // namespace gallop::compute
