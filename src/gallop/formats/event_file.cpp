@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/bytes.h"
 #include "gallop/formats/crc32c.h"
 #include "gallop/formats/protobuf.h"
 
@@ -33,16 +34,6 @@ constexpr int shape_dim = 2, dim_size = 1;
 uint32_t masked_crc(std::string_view bytes) {
   const uint32_t crc = crc32c(std::as_bytes(std::span(bytes)));
   return (crc >> 15 | crc << 17) + 0xa282ead8u;
-}
-
-void append_little_endian(std::string& out, uint64_t v, int size) {
-  for (int i = 0; i < size; ++i) out += static_cast<char>(v >> 8 * i);
-}
-
-uint64_t little_endian(std::string_view bytes) {
-  uint64_t v = 0;
-  for (size_t i = bytes.size(); i-- > 0;) v = v << 8 | static_cast<unsigned char>(bytes[i]);
-  return v;
 }
 
 double now_seconds() {
@@ -151,10 +142,10 @@ void EventWriter::open() {
 void EventWriter::append(const std::string& event) {
   if (!file_) open();
   std::string record;
-  append_little_endian(record, event.size(), 8);
-  append_little_endian(record, masked_crc(record), 4);
+  append_little<uint64_t>(record, event.size());
+  append_little<uint32_t>(record, masked_crc(record));
   record += event;
-  append_little_endian(record, masked_crc(event), 4);
+  append_little<uint32_t>(record, masked_crc(event));
   try {
     file_->write(record);
   } catch (...) {
@@ -215,12 +206,12 @@ std::vector<Event> read_events(const fs::path& path) {
     const std::string where = "'" + path.string() + "' is damaged at byte " +
                               std::to_string(content.size() - rest.size()) + ": ";
     require(rest.size() >= 12, where, "a record is cut short");
-    require(masked_crc(rest.substr(0, 8)) == little_endian(rest.substr(8, 4)), where,
+    require(masked_crc(rest.substr(0, 8)) == read_little<uint32_t>(rest.data() + 8), where,
             "wrong checksum of a length");
-    const uint64_t size = little_endian(rest.substr(0, 8));
+    const uint64_t size = read_little<uint64_t>(rest.data());
     require(rest.size() >= 16 && size <= rest.size() - 16, where, "a record is cut short");
     const std::string_view data = rest.substr(12, size);
-    require(masked_crc(data) == little_endian(rest.substr(12 + size, 4)), where, "wrong checksum");
+    require(masked_crc(data) == read_little<uint32_t>(rest.data() + 12 + size), where, "wrong checksum");
     try {
       events.push_back(read_event(data));
     } catch (const Error& e) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/bytes.h"
 #include "gallop/formats/zip.h"
 
 namespace gallop::formats {
@@ -17,9 +18,7 @@ constexpr size_t looked_at = 512;  // up to the mark of a tar file, and names in
 std::string_view first_name(std::string_view bytes) {
   constexpr size_t header = 30, length_at = 26;
   if (bytes.size() < header) return {};
-  const size_t length = static_cast<uint8_t>(bytes[length_at]) |
-                        size_t{static_cast<uint8_t>(bytes[length_at + 1])} << 8;
-  return bytes.substr(header, length);
+  return bytes.substr(header, read_little<uint16_t>(bytes.data() + length_at));
 }
 
 FileKind kind_of_zip(std::string_view bytes, std::span<const std::byte> all) {
@@ -40,8 +39,7 @@ bool is_safetensors(std::string_view bytes) {
   constexpr uint64_t longest = 100'000'000;
   constexpr size_t before = 8;
   if (bytes.size() <= before || bytes[before] != '{') return false;
-  uint64_t length = 0;
-  for (size_t i = before; i-- > 0;) length = length << 8 | static_cast<uint8_t>(bytes[i]);
+  const auto length = read_little<uint64_t>(bytes.data());
   return length >= 2 && length <= longest;
 }
 

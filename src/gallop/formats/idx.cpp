@@ -59,8 +59,7 @@ IdxArray decode_idx(std::span<const std::byte> bytes, size_t rank, const std::st
   bool fits = true, empty = false;
   for (size_t i = 0; i < rank; ++i) {
     require(content.read(word) == word.size(), what, " ends within its dimensions");
-    uint32_t n = 0;
-    for (const std::byte b : word) n = n << 8 | std::to_integer<uint32_t>(b);
+    const auto n = read_big<uint32_t>(word.data());
     array.shape.push_back(n);
     empty = empty || n == 0;
     fits = fits && !__builtin_mul_overflow(size, size_t{n}, &size);

@@ -11,6 +11,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/bytes.h"
 
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html: a magic text, two bytes
 // of version, the length of the header (2 bytes in version 1, 4 later), and a Python dict as text:
@@ -155,8 +156,8 @@ std::pair<std::string_view, std::span<const std::byte>> split(std::span<const st
   require(version >= 1 && version <= 3, "it is of version ", version, ".", byte(7),
           " of the format; 1 to 3 are known");
   const size_t before = version == 1 ? before_1 : before_2;
-  size_t length = byte(8) | byte(9) << 8;
-  if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
+  const size_t length =
+      version == 1 ? read_little<uint16_t>(&file[8]) : read_little<uint32_t>(&file[8]);
   require(length <= max_header && length <= bytes.size() - before, "its header of ", length,
           " bytes does not fit; is it cut short?");
   return {bytes.substr(before, length), file.subspan(before + length)};
@@ -190,8 +191,7 @@ std::string npy_header(const TensorView& array) {
   text += '\n';
   std::string bytes(magic);
   bytes += "\1\0"sv;
-  bytes += static_cast<char>(text.size() & 255);
-  bytes += static_cast<char>(text.size() >> 8);
+  append_little<uint16_t>(bytes, static_cast<uint16_t>(text.size()));
   return bytes + text;
 }
 

@@ -8,6 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/bytes.h"
 #include "gallop/formats/npy.h"
 
 // https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT; every entry is written as
@@ -24,9 +25,9 @@ constexpr uint32_t see_zip64 = 0xffffffff;
 /// Collects little-endian numbers.
 class Record {
  public:
-  Record& u16(uint64_t v) { return put(v, 2); }
-  Record& u32(uint64_t v) { return put(v, 4); }
-  Record& u64(uint64_t v) { return put(v, 8); }
+  Record& u16(uint64_t v) { return put<uint16_t>(v); }
+  Record& u32(uint64_t v) { return put<uint32_t>(v); }
+  Record& u64(uint64_t v) { return put<uint64_t>(v); }
   Record& text(std::string_view v) {
     bytes_ += v;
     return *this;
@@ -34,8 +35,9 @@ class Record {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  Record& put(uint64_t v, int n) {
-    for (int i = 0; i < n; ++i) bytes_.push_back(static_cast<char>(v >> (8 * i) & 255));
+  template <class T>
+  Record& put(uint64_t v) {
+    append_little<T>(bytes_, static_cast<T>(v));
     return *this;
   }
   std::string bytes_;

@@ -9,6 +9,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/bytes.h"
 
 // The opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 
@@ -215,15 +216,15 @@ class Pickle::Machine {
       case newfalse:
         return push_integer(Kind::boolean, 0);
       case binint:
-        return push_integer(Kind::integer, static_cast<int32_t>(little_endian(4)));
+        return push_integer(Kind::integer, static_cast<int32_t>(number<uint32_t>()));
       case binint1:
-        return push_integer(Kind::integer, static_cast<int64_t>(little_endian(1)));
+        return push_integer(Kind::integer, byte());
       case binint2:
-        return push_integer(Kind::integer, static_cast<int64_t>(little_endian(2)));
+        return push_integer(Kind::integer, number<uint16_t>());
       case long1:
         return push_long(take(byte()));
       case long4:
-        return push_long(take(little_endian(4)));
+        return push_long(take(number<uint32_t>()));
       case int_text:
       case long_text:
         return push_decimal(line());
@@ -233,22 +234,22 @@ class Pickle::Machine {
         return push_float(line());
       case binunicode:
       case binstring:
-        return push_text(Kind::text, take(little_endian(4)));
+        return push_text(Kind::text, take(number<uint32_t>()));
       case short_binunicode:
       case short_binstring:
         return push_text(Kind::text, take(byte()));
       case binunicode8:
-        return push_text(Kind::text, take(little_endian(8)));
+        return push_text(Kind::text, take(number<uint64_t>()));
       case string_text:
       case unicode_text:
         return push_line(line());
       case binbytes:
-        return push_text(Kind::bytes, take(little_endian(4)));
+        return push_text(Kind::bytes, take(number<uint32_t>()));
       case short_binbytes:
         return push_text(Kind::bytes, take(byte()));
       case binbytes8:
       case bytearray8:
-        return push_text(Kind::bytes, take(little_endian(8)));
+        return push_text(Kind::bytes, take(number<uint64_t>()));
       default:
         return false;
     }
@@ -330,7 +331,7 @@ class Pickle::Machine {
         memo_[byte()] = top();
         return true;
       case long_binput:
-        memo_[little_endian(4)] = top();
+        memo_[number<uint32_t>()] = top();
         return true;
       case memoize: {
         const uint64_t index = memo_.size();
@@ -342,7 +343,7 @@ class Pickle::Machine {
       case binget:
         return push_memo(byte());
       case long_binget:
-        return push_memo(little_endian(4));
+        return push_memo(number<uint32_t>());
       default:
         return false;
     }
@@ -408,11 +409,9 @@ class Pickle::Machine {
     return taken;
   }
 
-  uint64_t little_endian(size_t n) {
-    const std::string_view bytes = take(n);
-    uint64_t v = 0;
-    for (size_t i = n; i-- > 0;) v = v << 8 | static_cast<uint8_t>(bytes[i]);
-    return v;
+  template <class T>
+  T number() {
+    return read_little<T>(take(sizeof(T)).data());
   }
 
   std::string_view line() {
@@ -468,12 +467,10 @@ class Pickle::Machine {
     while (bytes.size() > 8 && bytes.back() == (negative(bytes.size() - 2) ? '\xff' : '\0'))
       bytes.remove_suffix(1);
     if (bytes.size() > 8) return push(Kind::big_integer);
-    uint64_t bits = 0;
-    for (size_t i = bytes.size(); i-- > 0;) bits = bits << 8 | static_cast<uint8_t>(bytes[i]);
-    // The sign is that of the highest byte there is.
-    const int shift = 64 - 8 * static_cast<int>(bytes.size());
-    return push_integer(Kind::integer,
-                        bytes.empty() ? 0 : static_cast<int64_t>(bits << shift) >> shift);
+    // The sign is that of the highest byte there is, and repeated up to 64 bits.
+    std::string all(bytes);
+    all.resize(8, !bytes.empty() && negative(bytes.size() - 1) ? '\xff' : '\0');
+    return push_integer(Kind::integer, static_cast<int64_t>(read_little<uint64_t>(all.data())));
   }
 
   bool push_decimal(std::string_view digits) {
@@ -489,8 +486,7 @@ class Pickle::Machine {
   }
 
   bool push_float() {
-    uint64_t bits = 0;
-    for (const char c : take(8)) bits = bits << 8 | static_cast<uint8_t>(c);
+    const auto bits = read_big<uint64_t>(take(8).data());
     make(Kind::real).real = std::bit_cast<double>(bits);
     return true;
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/bytes.h"
 
 namespace gallop::formats {
 
@@ -20,11 +21,11 @@ class ProtoWriter {
   }
   void real(int field, double v) {
     key(field, 1);
-    fixed(std::bit_cast<uint64_t>(v), 8);
+    append_little<uint64_t>(out_, std::bit_cast<uint64_t>(v));
   }
   void real32(int field, float v) {
     key(field, 5);
-    fixed(std::bit_cast<uint32_t>(v), 4);
+    append_little<uint32_t>(out_, std::bit_cast<uint32_t>(v));
   }
   void bytes(int field, std::string_view v) {
     key(field, 2);
@@ -39,9 +40,6 @@ class ProtoWriter {
   void varint(uint64_t v) {
     for (; v >= 128; v >>= 7) out_ += static_cast<char>(v | 128);
     out_ += static_cast<char>(v);
-  }
-  void fixed(uint64_t v, int size) {
-    for (int i = 0; i < size; ++i) out_ += static_cast<char>(v >> 8 * i);
   }
 
   std::string out_;
@@ -82,13 +80,13 @@ class ProtoReader {
         field.value = varint();
         break;
       case 1:
-        field.value = fixed(8);
+        field.value = fixed<uint64_t>();
         break;
       case 2:
         field.bytes = take(varint());
         break;
       case 5:
-        field.value = fixed(4);
+        field.value = fixed<uint32_t>();
         break;
       default:
         fail("protobuf: unknown wire type ", field.wire_type);
@@ -113,12 +111,9 @@ class ProtoReader {
     }
     fail("protobuf: an integer of more than 10 bytes");
   }
-  uint64_t fixed(int size) {
-    const std::string_view b = take(static_cast<uint64_t>(size));
-    uint64_t v = 0;
-    for (int i = 0; i < size; ++i)
-      v |= uint64_t{static_cast<unsigned char>(b[static_cast<size_t>(i)])} << 8 * i;
-    return v;
+  template <class T>
+  T fixed() {
+    return read_little<T>(take(sizeof(T)).data());
   }
 
   std::string_view rest_;

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <unordered_set>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/bytes.h"
 
 // The format: 8 bytes little-endian header length n, n bytes JSON, tensor data.
 // The JSON maps names to {"dtype", "shape", "data_offsets": [begin, end)} relative to the data.
@@ -128,9 +128,7 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) : file_(path) {
   const auto bytes = file_.bytes();
   const std::string where = "'" + path.string() + "' is no valid safetensors file: ";
   require(bytes.size() >= 8, where, "it has ", bytes.size(), " bytes, at least 8 are needed");
-  uint64_t header_size = 0;
-  for (int i = 7; i >= 0; --i)
-    header_size = header_size << 8 | std::to_integer<uint64_t>(bytes[static_cast<size_t>(i)]);
+  const auto header_size = read_little<uint64_t>(bytes.data());
   require(header_size <= max_header, where, "the header would have ", header_size,
           " bytes, more than the ", max_header, " allowed; is it another format?");
   require(header_size <= bytes.size() - 8, where, "the header has ", header_size,
@@ -222,10 +220,10 @@ void write_safetensors(OutputFile& file, const std::string& what,
           " tensors are more than the ", max_tensors, " allowed");
   require(text.size() <= max_header, "cannot write '", what, "': the header would have ",
           text.size(), " bytes, more than the ", max_header, " allowed");
-  std::array<char, 8> length;
-  for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 255);
+  std::string length;
+  append_little<uint64_t>(length, text.size());
 
-  file.write(std::string_view(length.data(), length.size()));
+  file.write(length);
   file.write(text);
   for (const TensorView& t : tensors) file.write(t.data);
 }

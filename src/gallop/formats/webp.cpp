@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "gallop/base/error.h"
+#include "gallop/formats/bytes.h"
 #include "gallop/formats/exif.h"
 
 namespace gallop::formats {
@@ -22,9 +23,7 @@ constexpr size_t riff_header = 8;
 
 /// Of the RIFF container: what follows its first 8 bytes.
 uint64_t stated_size(std::span<const std::byte> bytes) {
-  uint64_t size = 0;
-  for (size_t i = 0; i < 4; ++i) size |= std::to_integer<uint64_t>(bytes[4 + i]) << (8 * i);
-  return size;
+  return read_little<uint32_t>(&bytes[4]);
 }
 
 const char* reason(VP8StatusCode status) {

@@ -7,6 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/text.h"
+#include "gallop/formats/bytes.h"
 
 // Numbers in parentheses are sections of
 // https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
@@ -32,9 +33,9 @@ constexpr uint64_t encrypted = 1;
 class Cursor {
  public:
   explicit Cursor(Bytes bytes) : rest_(bytes) {}
-  uint64_t u16() { return number(2); }
-  uint64_t u32() { return number(4); }
-  uint64_t u64() { return number(8); }
+  uint64_t u16() { return number<uint16_t>(); }
+  uint64_t u32() { return number<uint32_t>(); }
+  uint64_t u64() { return number<uint64_t>(); }
   Bytes take(uint64_t n) {
     require(n <= rest_.size(), "a record is cut short");
     const Bytes taken = rest_.first(n);
@@ -44,11 +45,9 @@ class Cursor {
   bool empty() const { return rest_.empty(); }
 
  private:
-  uint64_t number(size_t n) {
-    uint64_t v = 0;
-    const Bytes bytes = take(n);
-    for (size_t i = n; i-- > 0;) v = v << 8 | std::to_integer<uint64_t>(bytes[i]);
-    return v;
+  template <class T>
+  T number() {
+    return read_little<T>(take(sizeof(T)).data());
   }
   Bytes rest_;
 };
