@@ -9,6 +9,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/format.h"
 #include "gallop/base/log.h"
 #include "gallop/base/progress.h"
 #include "gallop/command.h"
@@ -42,14 +43,8 @@ struct CalibrateArguments {
 };
 
 std::string number_range(const at::Tensor& threshold) {
-  char text[64];
   const double low = threshold.min().item<double>(), high = threshold.max().item<double>();
-  if (threshold.numel() == 1) {
-    std::snprintf(text, sizeof text, "%.4f", low);
-  } else {
-    std::snprintf(text, sizeof text, "%.4f to %.4f", low, high);
-  }
-  return text;
+  return threshold.numel() == 1 ? format("%.4f", low) : format("%.4f to %.4f", low, high);
 }
 
 void require_finite(const at::Tensor& threshold, const std::string& name,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/format.h"
 #include "gallop/base/printable.h"
 #include "gallop/command.h"
 #include "gallop/config/parse.h"
@@ -71,11 +72,7 @@ data::DataConfig config_of(const InfoOptions& options) {
 
 std::string numbers(const std::vector<double>& values) {
   std::string text;
-  for (const double value : values) {
-    char number[32];
-    std::snprintf(number, sizeof number, "%s%.4f", text.empty() ? "" : "  ", value);
-    text += number;
-  }
+  for (const double value : values) text += format("%s%.4f", text.empty() ? "" : "  ", value);
   return text;
 }
 

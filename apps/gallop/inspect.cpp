@@ -5,13 +5,13 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
 #include "gallop/base/printable.h"
@@ -53,11 +53,7 @@ std::string shortened(const std::string& text) {
 std::string shown(const std::string& key) { return shortened(printable(key)); }
 
 std::string number(double value) {
-  if (!std::isfinite(value)) return "not finite";
-  std::ostringstream text;
-  text.precision(5);
-  text << value;
-  return text.str();
+  return std::isfinite(value) ? format("%.5g", value) : "not finite";
 }
 
 std::string values_text(const std::vector<std::pair<std::string, double>>& values) {

@@ -17,6 +17,7 @@
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/base/log.h"
 #include "gallop/base/progress.h"
@@ -240,13 +241,10 @@ void write_dump(const fs::path& file, Format format, const at::Tensor& samples,
 void write_each(const fs::path& folder, const std::vector<formats::Image>& images,
                 const tasks::SampleRequest& request, bool labelled) {
   for (size_t i = 0; i < images.size(); ++i) {
-    char name[64];
     const auto index = static_cast<long long>(request.first) + static_cast<long long>(i);
-    if (labelled)
-      std::snprintf(name, sizeof name, "%06lld-label-%lld.png", index,
-                    static_cast<long long>(request.labels[i]));
-    else
-      std::snprintf(name, sizeof name, "%06lld.png", index);
+    const std::string name = labelled ? format("%06lld-label-%lld.png", index,
+                                               static_cast<long long>(request.labels[i]))
+                                      : format("%06lld.png", index);
     formats::write_png(folder / name, images[i]);
   }
 }

@@ -2,22 +2,16 @@
 
 #include <array>
 #include <cmath>
-#include <cstdio>
+
+#include "gallop/base/format.h"
 
 namespace gallop {
 namespace {
 
-template <class... Values>
-std::string formatted(const char* format, Values... values) {
-  std::array<char, 64> text;
-  const int n = std::snprintf(text.data(), text.size(), format, values...);
-  return std::string(text.data(), static_cast<size_t>(n));
-}
-
 /// Three digits: 1.23, 12.3, 123.
 std::string three_digits(double v) {
   const int decimals = v < 9.995 ? 2 : v < 99.95 ? 1 : 0;
-  return formatted("%.*f", decimals, v);
+  return format("%.*f", decimals, v);
 }
 
 }  // namespace
@@ -32,7 +26,7 @@ std::string human_bytes(uint64_t bytes) {
     v /= 1024;
     ++unit;
   }
-  return formatted("%.*f", v < 99.95 ? 1 : 0, v) + units[unit];
+  return format("%.*f", v < 99.95 ? 1 : 0, v) + units[unit];
 }
 
 std::string human_count(double count) {
@@ -40,7 +34,7 @@ std::string human_count(double count) {
   if (count < 0) return "-" + human_count(-count);
   if (count < 999.5) {
     const bool whole = count == std::floor(count);
-    return whole ? formatted("%.0f", count) : three_digits(count);
+    return whole ? format("%.0f", count) : three_digits(count);
   }
   static constexpr std::array units{"k", "M", "B", "T", "P", "E"};
   double v = count / 1000;
@@ -54,13 +48,13 @@ std::string human_count(double count) {
 
 std::string human_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";
-  if (seconds < 9.95) return formatted("%.2g s", seconds);
-  if (seconds >= 1e15) return formatted("%.3g d", seconds / 86400);
+  if (seconds < 9.95) return format("%.2g s", seconds);
+  if (seconds >= 1e15) return format("%.3g d", seconds / 86400);
   const auto s = std::llround(seconds);
-  if (s < 60) return formatted("%lld s", s);
-  if (s < 3600) return formatted("%lld min %02lld s", s / 60, s % 60);
-  if (s < 86400) return formatted("%lld h %02lld min", s / 3600, s % 3600 / 60);
-  return formatted("%lld d %lld h", s / 86400, s % 86400 / 3600);
+  if (s < 60) return format("%lld s", s);
+  if (s < 3600) return format("%lld min %02lld s", s / 60, s % 60);
+  if (s < 86400) return format("%lld h %02lld min", s / 3600, s % 3600 / 60);
+  return format("%lld d %lld h", s / 86400, s % 86400 / 3600);
 }
 
 std::string join_list(const std::vector<std::string>& items, std::string_view last) {

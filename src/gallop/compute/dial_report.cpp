@@ -1,8 +1,8 @@
 #include "gallop/compute/dial_report.h"
 
 #include <chrono>
-#include <cstdio>
 
+#include "gallop/base/format.h"
 #include "gallop/data/sheet.h"
 #include "gallop/formats/line_plot.h"
 #include "gallop/models/counts.h"
@@ -10,13 +10,6 @@
 
 namespace gallop::compute {
 namespace {
-
-template <class... Args>
-std::string format(const char* pattern, Args... args) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, args...);
-  return text;
-}
 
 // A row for each range of noise levels, a column for each setting.
 std::string ranges_to_markdown(const std::vector<DialRow>& rows) {

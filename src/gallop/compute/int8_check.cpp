@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <optional>
 
 #include "gallop/base/error.h"
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/models/int8.h"
 
@@ -22,13 +22,6 @@ double seconds_of(const std::function<void()>& work) {
 
 double rms(const at::Tensor& x) {
   return x.numel() == 0 ? 0 : x.to(at::kDouble).square().mean().sqrt().item<double>();
-}
-
-template <class... Parts>
-std::string format(const char* pattern, Parts... parts) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, parts...);
-  return text;
 }
 
 }  // namespace

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <sstream>
 
+#include "gallop/base/format.h"
 #include "gallop/base/text.h"
 
 namespace gallop::config {
@@ -64,9 +64,7 @@ std::string to_text(std::string_view value) {
         break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-          char escape[8];
-          std::snprintf(escape, sizeof escape, "\\u%04X", static_cast<unsigned>(c));
-          text += escape;
+          text += format("\\u%04X", static_cast<unsigned>(c));
         } else {
           text += c;
         }

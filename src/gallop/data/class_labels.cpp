@@ -1,10 +1,10 @@
 #include "gallop/data/class_labels.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 
 #include "gallop/base/error.h"
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/base/number.h"
 #include "gallop/base/text.h"
@@ -216,9 +216,7 @@ std::string shown_name(std::string_view name) {
       text += c;
       continue;
     }
-    char escape[8];
-    std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned>(c) & 0xffU);
-    text += c == '\n' ? "\\n" : escape;
+    text += c == '\n' ? "\\n" : format("\\x%02x", static_cast<unsigned>(c) & 0xffU);
   }
   return text + (name.size() > most ? "...'" : "'");
 }

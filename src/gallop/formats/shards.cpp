@@ -1,11 +1,11 @@
 #include "gallop/formats/shards.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <set>
 #include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/base/format.h"
 #include "gallop/base/json.h"
 #include "gallop/formats/file_kind.h"
 
@@ -46,9 +46,7 @@ WeightMap read_index(const fs::path& path) {
 }
 
 std::string shard_name(const std::string& stem, size_t i, size_t count) {
-  char numbers[64];
-  std::snprintf(numbers, sizeof numbers, "-%05zu-of-%05zu", i + 1, count);
-  return stem + numbers + std::string(extension);
+  return stem + format("-%05zu-of-%05zu", i + 1, count) + std::string(extension);
 }
 
 std::vector<std::vector<TensorView>> split(const std::vector<TensorView>& tensors,

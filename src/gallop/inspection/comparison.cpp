@@ -6,9 +6,9 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 
 namespace gallop::inspection {
@@ -45,14 +45,12 @@ std::string ComparisonReport::text() const {
   }
   std::string passes, failures;
   for (const Comparison& c : compared) {
-    char error[64];
-    std::snprintf(error, sizeof(error), "%.2e", c.largest_error);
     std::string line = (c.passed() ? "ok      " : "FAILED  ") + c.name +
                        std::string(longest - c.name.size(), ' ') + "  ";
     if (c.got != c.want) {
       line += "shape " + shape_text(c.got) + ", expected " + shape_text(c.want);
     } else {
-      line += std::string("largest error ") + error + "  " + shape_text(c.want);
+      line += format("largest error %.2e  ", c.largest_error) + shape_text(c.want);
       if (c.failures > 0) line += ", " + std::to_string(c.failures) + " elements differ";
     }
     (c.passed() ? passes : failures) += line + "\n";
@@ -60,10 +58,8 @@ std::string ComparisonReport::text() const {
   std::string text = failures + passes;
   if (!not_produced.empty()) text += "not produced: " + join_list(not_produced) + "\n";
   if (compared.empty()) return text + "nothing was compared\n";
-  char summary[128];
-  std::snprintf(summary, sizeof(summary), "%zu of %zu agree within %.1e + %.1e |expected|\n",
-                compared.size() - failed, compared.size(), atol, rtol);
-  return text + summary;
+  return text + format("%zu of %zu agree within %.1e + %.1e |expected|\n",
+                       compared.size() - failed, compared.size(), atol, rtol);
 }
 
 ComparisonReport compare_all(const std::vector<std::pair<std::string, at::Tensor>>& results,

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 
+#include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/base/printable.h"
 #include "gallop/nn/tensor_io.h"
@@ -13,11 +13,7 @@
 namespace gallop::inspection {
 namespace {
 
-std::string number(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.4g", value);
-  return text.data();
-}
+std::string number(double value) { return format("%.4g", value); }
 
 std::string non_finite(const TensorSummary& t) {
   std::string text;

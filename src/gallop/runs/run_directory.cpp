@@ -6,19 +6,17 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
+#include "gallop/base/format.h"
 #include "gallop/config/print.h"
 
 namespace gallop::runs {
 
 std::string step_name(int64_t step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
-  return name;
+  return format("step-%08lld", static_cast<long long>(step));
 }
 
 RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) {

@@ -2,7 +2,8 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstdio>
+
+#include "gallop/base/format.h"
 
 namespace gallop::runs {
 
@@ -30,11 +31,7 @@ std::optional<double> first_values_share(const formats::Metadata& metadata,
   return first_values_share(config, step);
 }
 
-std::string share_to_metadata(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.17g", share);
-  return text;
-}
+std::string share_to_metadata(double share) { return format("%.17g", share); }
 
 std::string young_average(double share) {
   if (!(share > 0.1)) return {};
