@@ -53,6 +53,12 @@ TEST(Json, NumbersSurvive) {
   EXPECT_FALSE(Json::parse(Json(4.0).dump()).is_int());
 }
 
+TEST(Json, NumbersAreWrittenInTheFewestCharacters) {
+  EXPECT_EQ(Json(1e5).dump(), "1e+05");
+  EXPECT_EQ(Json(12345.0).dump(), "12345.0");
+  EXPECT_EQ(Json(0.0001).dump(), "1e-04");
+}
+
 TEST(Json, InvalidUtf8IsWrittenAsReplacement) {
   EXPECT_EQ(Json("a\xff"
                  "b")

@@ -127,6 +127,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   std::vector<Level> stack_;
 };
 
+// dump() of nlohmann::json serves for texts alone: on one line it leaves out the spaces after commas
+// and colons, and it writes 100000.0 and 0.0001 where the files there are have 1e+05 and 1e-04.
+
 void write_string(const std::string& s, std::string& out) {
   out += nlohmann::json(s).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -160,30 +163,29 @@ void write(const Json& v, int indent, int depth, std::string& out) {
     write_double(v.as_double(), out);
   } else if (v.is_string()) {
     write_string(v.as_string(), out);
-  } else if (v.is_array()) {
-    out += '[';
-    const char* separator = "";
-    for (const Json& element : v.as_array()) {
-      out += separator;
-      new_line(indent, depth + 1, out);
-      write(element, indent, depth + 1, out);
-      separator = indent < 0 ? ", " : ",";
-    }
-    if (v.size() > 0) new_line(indent, depth, out);
-    out += ']';
   } else {
-    out += '{';
     const char* separator = "";
-    for (const auto& [key, member] : v.as_object()) {
+    const auto begin_item = [&] {
       out += separator;
       new_line(indent, depth + 1, out);
-      write_string(key, out);
-      out += ": ";
-      write(member, indent, depth + 1, out);
       separator = indent < 0 ? ", " : ",";
+    };
+    out += v.is_array() ? '[' : '{';
+    if (v.is_array()) {
+      for (const Json& element : v.as_array()) {
+        begin_item();
+        write(element, indent, depth + 1, out);
+      }
+    } else {
+      for (const auto& [key, member] : v.as_object()) {
+        begin_item();
+        write_string(key, out);
+        out += ": ";
+        write(member, indent, depth + 1, out);
+      }
     }
     if (v.size() > 0) new_line(indent, depth, out);
-    out += '}';
+    out += v.is_array() ? ']' : '}';
   }
 }
 
