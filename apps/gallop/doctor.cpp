@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full.h>
 #include <dlfcn.h>
-#include <sched.h>
 #include <torch/headeronly/version.h>
 
 #include <CLI/CLI.hpp>
@@ -20,7 +19,9 @@
 #include <string>
 #include <vector>
 
+#include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
+#include "gallop/base/proc.h"
 #include "gallop/base/thread_pool.h"
 #include "gallop/command.h"
 #include "gallop/ops/precision.h"
@@ -70,23 +71,10 @@ class Report {
   std::vector<std::string> notes_, broken_;
 };
 
-// The value of the first line "key<blanks>: value" of a file in /proc, or "".
-std::string proc_value(const fs::path& path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const auto colon = line.find(':');
-    if (colon == std::string::npos || !line.starts_with(key)) continue;
-    if (line.find_first_not_of(" \t", key.size()) != colon) continue;
-    const auto value = line.find_first_not_of(" \t", colon + 1);
-    return value == std::string::npos ? "" : line.substr(value);
-  }
-  return "";
-}
-
 double gibibytes(double bytes) { return bytes / (1024.0 * 1024.0 * 1024.0); }
 
-double meminfo_gibibytes(const std::string& key) {
-  return gibibytes(std::atof(proc_value("/proc/meminfo", key).c_str()) * 1024.0);
+double meminfo_gibibytes(const char* key) {
+  return gibibytes(static_cast<double>(proc_number("/proc/meminfo", key).value_or(0)) * 1024.0);
 }
 
 void report_libtorch(Report& report) {
@@ -110,16 +98,14 @@ void report_libtorch(Report& report) {
 }
 
 void report_cpu(Report& report) {
-  std::istringstream words(proc_value("/proc/cpuinfo", "flags"));
-  std::set<std::string> flags;
-  for (std::string word; words >> word;) flags.insert(word);
+  const CpuInfo cpu = cpu_info();
+  const std::set<std::string> flags = cpu_flags();
   std::string known;
   for (const char* name : {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni",
                            "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16"}) {
     if (flags.contains(name)) known += (known.empty() ? "" : " ") + std::string(name);
   }
-  const std::string model = proc_value("/proc/cpuinfo", "model name");
-  report.fact("CPU", model.empty() ? "unknown" : model);
+  report.fact("CPU", cpu.model.empty() ? "unknown" : cpu.model);
   report.fact("CPU features", known.empty() ? "none of those that matter here" : known);
   const std::string missing = ops::bf16_missing();
   report.fact("bf16 products",
@@ -127,29 +113,25 @@ void report_cpu(Report& report) {
   if (!flags.empty() && !flags.contains("avx2")) {
     report.note("this CPU has no AVX2: everything works, several times slower");
   }
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  const int cores = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
   const char* variable = std::getenv("OMP_NUM_THREADS");
   const int threads = ThreadPool::default_threads();
-  report.fact("threads", threads, " on ", cores, " logical CPUs",
+  report.fact("threads", threads, " on ", cpu.cores, " logical CPUs",
               variable ? std::string(", OMP_NUM_THREADS=") + variable : std::string());
   at::set_num_threads(threads);  // of libtorch, for the product below
-  if (cores > 0 && threads > cores) {
-    report.note("more threads than CPUs: set OMP_NUM_THREADS=", cores);
+  if (threads > cpu.cores) {
+    report.note("more threads than CPUs: set OMP_NUM_THREADS=", cpu.cores);
   }
 }
 
 void report_memory(Report& report) {
   // In a container the limit of its group counts, not the memory of the machine.
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  double limit = 0.0;
-  const bool limited = static_cast<bool>(file >> limit);
+  const auto limit = leading_number(proc_line("/sys/fs/cgroup/memory.max"));  // "max": none
   report.fact("memory", meminfo_gibibytes("MemTotal"), " GiB, ", meminfo_gibibytes("MemAvailable"),
               " GiB free",
-              limited ? ", limit of this group " +
-                            std::to_string(static_cast<int>(gibibytes(limit))) + " GiB"
-                      : std::string());
+              limit ? ", limit of this group " +
+                          std::to_string(static_cast<int>(gibibytes(static_cast<double>(*limit)))) +
+                          " GiB"
+                    : std::string());
 }
 
 // Seconds of one product of two matrices of ones on `device`: the median of seven after two.
@@ -184,7 +166,7 @@ void report_gpus(Report& report) {
   std::vector<std::string> models;
   std::error_code error;
   for (const auto& gpu : fs::directory_iterator("/proc/driver/nvidia/gpus", error)) {
-    models.push_back(proc_value(gpu.path() / "information", "Model"));
+    models.push_back(proc_value(gpu.path() / "information", "Model").value_or(""));
   }
   const auto type = at::accelerator::getAccelerator();
   const int count = type ? at::accelerator::deviceCount() : 0;

@@ -4,51 +4,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <functional>
-#include <optional>
-#include <set>
 #include <sstream>
 #include <thread>
+
+#include "gallop/base/proc.h"
 
 namespace gallop {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string first_line(const fs::path& path) {
-  std::ifstream in(path);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
-std::optional<uint64_t> number(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end == text.data()) return std::nullopt;
-  return value;
-}
-
-/// The value after `key` and a colon or blanks, as in /proc/cpuinfo, /proc/meminfo and memory.stat.
-std::optional<std::string> value_of(const fs::path& path, std::string_view key) {
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.starts_with(key)) continue;
-    const size_t begin = line.find_first_not_of(" \t:", key.size());
-    const bool whole_key =
-        line.size() > key.size() &&
-        std::string_view(" \t:").find(line[key.size()]) != std::string_view::npos;
-    if (whole_key) return begin == std::string::npos ? "" : line.substr(begin);
-  }
-  return std::nullopt;
-}
-
-std::optional<uint64_t> number_of(const fs::path& path, std::string_view key) {
-  const auto text = value_of(path, key);
-  return text ? number(*text) : std::nullopt;
-}
 
 /// Calls `visit` with the folder of this process's control group and of each group around it.
 /// `controller` is the name of the version 1 hierarchy; empty: version 2.
@@ -85,13 +51,17 @@ constexpr GroupFiles memory_files[] = {
 
 }  // namespace
 
-CpuInfo cpu_info(const fs::path& root) {
-  CpuInfo info;
-  const fs::path cpuinfo = root / "proc/cpuinfo";
-  info.model = value_of(cpuinfo, "model name").value_or("unknown");
-  std::istringstream words(value_of(cpuinfo, "flags").value_or(""));
+std::set<std::string> cpu_flags(const fs::path& root) {
+  std::istringstream words(proc_value(root / "proc/cpuinfo", "flags").value_or(""));
   std::set<std::string> flags;
   for (std::string word; words >> word;) flags.insert(word);
+  return flags;
+}
+
+CpuInfo cpu_info(const fs::path& root) {
+  CpuInfo info;
+  info.model = proc_value(root / "proc/cpuinfo", "model name").value_or("unknown");
+  const std::set<std::string> flags = cpu_flags(root);
   for (const char* feature :
        {"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"})
     if (flags.contains(feature)) info.features.emplace_back(feature);
@@ -106,15 +76,15 @@ CpuInfo cpu_info(const fs::path& root) {
     if (quota > 0 && period > 0) info.quota = std::min(info.quota, quota / period);
   };
   visit_groups(root, "", [&](const fs::path& group) {
-    const std::string line = first_line(group / "cpu.max");  // "max 100000" or "150000 100000"
+    const std::string line = proc_line(group / "cpu.max");  // "max 100000" or "150000 100000"
     const size_t blank = line.find(' ');
     if (blank == std::string::npos) return;
-    limit(static_cast<double>(number(line).value_or(0)),
-          static_cast<double>(number(std::string_view(line).substr(blank + 1)).value_or(0)));
+    limit(static_cast<double>(leading_number(line).value_or(0)),
+          static_cast<double>(leading_number(std::string_view(line).substr(blank + 1)).value_or(0)));
   });
   visit_groups(root, "cpu", [&](const fs::path& group) {  // quota -1: none
-    limit(static_cast<double>(number(first_line(group / "cpu.cfs_quota_us")).value_or(0)),
-          static_cast<double>(number(first_line(group / "cpu.cfs_period_us")).value_or(0)));
+    limit(static_cast<double>(leading_number(proc_line(group / "cpu.cfs_quota_us")).value_or(0)),
+          static_cast<double>(leading_number(proc_line(group / "cpu.cfs_period_us")).value_or(0)));
   });
   return info;
 }
@@ -122,14 +92,14 @@ CpuInfo cpu_info(const fs::path& root) {
 MemoryInfo memory_info(const fs::path& root) {
   const fs::path meminfo = root / "proc/meminfo";
   MemoryInfo info;
-  info.total = number_of(meminfo, "MemTotal").value_or(0) * 1024;
-  info.available = number_of(meminfo, "MemAvailable").value_or(0) * 1024;
+  info.total = proc_number(meminfo, "MemTotal").value_or(0) * 1024;
+  info.available = proc_number(meminfo, "MemAvailable").value_or(0) * 1024;
   for (const GroupFiles& files : memory_files) {
     visit_groups(root, files.controller, [&](const fs::path& group) {
-      const auto limit = number(first_line(group / files.limit));  // "max": none
+      const auto limit = leading_number(proc_line(group / files.limit));  // "max": none
       if (!limit || *limit >= info.total) return;
-      const uint64_t usage = number(first_line(group / files.usage)).value_or(0);
-      const uint64_t cache = number_of(group / "memory.stat", files.cache).value_or(0);
+      const uint64_t usage = leading_number(proc_line(group / files.usage)).value_or(0);
+      const uint64_t cache = proc_number(group / "memory.stat", files.cache).value_or(0);
       const uint64_t held = usage - std::min(usage, cache);
       info.total = *limit;
       info.available = std::min(info.available, *limit - std::min(*limit, held));
@@ -139,16 +109,16 @@ MemoryInfo memory_info(const fs::path& root) {
 }
 
 uint64_t resident_memory() {
-  const std::string line = first_line("/proc/self/statm");  // pages: size resident ...
+  const std::string line = proc_line("/proc/self/statm");  // pages: size resident ...
   const size_t blank = line.find(' ');
   if (blank == std::string::npos) return 0;
-  const auto pages = number(std::string_view(line).substr(blank + 1));
+  const auto pages = leading_number(std::string_view(line).substr(blank + 1));
   return pages.value_or(0) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 uint64_t peak_resident_memory() {
   // Not ru_maxrss of getrusage: that one begins with what the parent process held.
-  return number_of("/proc/self/status", "VmHWM").value_or(0) * 1024;
+  return proc_number("/proc/self/status", "VmHWM").value_or(0) * 1024;
 }
 
 }  // namespace gallop

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct CpuInfo {
 
 /// `root` stands for / in tests.
 CpuInfo cpu_info(const std::filesystem::path& root = "/");
+
+/// All that the processor can do, by the names of Linux; empty where it does not tell.
+std::set<std::string> cpu_flags(const std::filesystem::path& root = "/");
 
 /// Bytes. A limit of a control group, version 1 or 2, counts where it is lower than what the
 /// machine has.
