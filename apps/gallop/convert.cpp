@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/file.h"
 #include "gallop/base/human.h"
 #include "gallop/base/log.h"
 #include "gallop/base/printable.h"
@@ -45,8 +46,7 @@ struct ConvertArguments {
 // Told by the first bytes; where these say nothing, by the name, so that the reader can say what is
 // wrong with the file.
 FileKind kind_of_source(const fs::path& path) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) return FileKind::safetensors;
+  if (is_folder(path)) return FileKind::safetensors;
   const FileKind kind = formats::kind_of(path);
   formats::require_kind(path,
                         {FileKind::safetensors, FileKind::json, FileKind::torch, FileKind::npz});

@@ -25,7 +25,9 @@
 #include "gallop/inspection/run_summary.h"
 #include "gallop/inspection/tensor_summary.h"
 #include "gallop/models/counts.h"
+#include "gallop/runs/checkpoint.h"
 #include "gallop/runs/restore.h"
+#include "gallop/runs/run_directory.h"
 #include "gallop/runs/young_average.h"
 
 namespace gallop {
@@ -146,7 +148,7 @@ void print_model(runs::Recipe& recipe, const formats::Metadata& metadata) {
 void print_average_facts(const formats::Metadata& metadata, const fs::path& owner) {
   runs::Recipe recipe;
   try {
-    config::load_text(recipe, runs::find_recipe(owner), (owner / "config.toml").string());
+    config::load_text(recipe, runs::find_recipe(owner), (owner / runs::recipe_file).string());
   } catch (const Error&) {  // print_recipe says so
   }
   const auto share = runs::first_values_share(metadata, recipe.ema);
@@ -160,7 +162,7 @@ void print_recipe(const fs::path& owner, const formats::Metadata& metadata) {
   if (text.empty()) return fact("recipe", "none beside it");
   runs::Recipe recipe;
   try {
-    config::load_text(recipe, text, (owner / "config.toml").string());
+    config::load_text(recipe, text, (owner / runs::recipe_file).string());
     print_model(recipe, metadata);
   } catch (const Error& error) {
     return fact("recipe", std::string("cannot be read: ") + error.what());
@@ -242,21 +244,20 @@ void inspect_run(const fs::path& run) {
 }
 
 void inspect(const fs::path& named) {
-  std::error_code error;
-  require(fs::exists(named, error), "'", named.string(), "' does not exist");
+  require(is_there(named), "'", named.string(), "' does not exist");
   // The recipe of a run or a checkpoint stands for its folder.
-  const fs::path path = named.filename() != "config.toml" ? formats::index_in_folder(named)
-                        : named.has_parent_path()         ? named.parent_path()
-                                                          : fs::path(".");
-  if (!fs::is_directory(path, error)) return inspect_file(path);
-  if (fs::exists(path / "manifest.json", error)) {
+  const fs::path path = named.filename() != runs::recipe_file ? formats::index_in_folder(named)
+                        : named.has_parent_path()             ? named.parent_path()
+                                                              : fs::path(".");
+  if (!is_folder(path)) return inspect_file(path);
+  if (is_there(path / runs::manifest_file)) {
     runs::verify_checkpoint(path);
     fact("checkpoint", path.string() + ", verified");
     const std::string not_finite = runs::non_finite_values(path);
     if (!not_finite.empty()) fact("", "NOT FINITE: " + not_finite);
     return print_checkpoint(path, path);
   }
-  require(fs::exists(path / "config.toml", error) || fs::exists(path / "checkpoints", error), "'",
+  require(is_there(path / runs::recipe_file) || is_there(path / "checkpoints"), "'",
           path.string(),
           "' is neither a run (a folder with config.toml) nor a checkpoint (a folder with "
           "manifest.json) nor weights in shards (a folder with their index)");

@@ -32,6 +32,19 @@ size_t files_in(const fs::path& folder) {
   return static_cast<size_t>(std::distance(fs::directory_iterator(folder), {}));
 }
 
+TEST(File, IsThereAndIsAFolder) {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "file", "x");
+  EXPECT_TRUE(is_there(dir.path()));
+  EXPECT_TRUE(is_folder(dir.path()));
+  EXPECT_TRUE(is_there(dir / "file"));
+  EXPECT_FALSE(is_folder(dir / "file"));
+  for (const fs::path& path : {dir / "none", dir / "file" / "below", dir / std::string(300, 'x')}) {
+    EXPECT_FALSE(is_there(path));
+    EXPECT_FALSE(is_folder(path));
+  }
+}
+
 TEST(ReadFile, ReadsAll) {
   TemporaryDirectory dir;
   const std::string big(100'000, 'x');

@@ -149,6 +149,16 @@ fs::path temporary_beside(const fs::path& path) {
 
 }  // namespace
 
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
 std::string read_file(const fs::path& path) {
   const Descriptor file = open_for_reading(path);
   const struct stat status = status_of(file, path);

@@ -16,6 +16,11 @@ namespace fs = std::filesystem;
 /// The whole file; throws Error with the path and the system's reason.
 std::string read_file(const fs::path& path);
 
+/// Whether there is something at `path`, and whether that is a folder (or a link to one). False for
+/// what cannot be looked at, where std::filesystem throws.
+bool is_there(const fs::path& path);
+bool is_folder(const fs::path& path);
+
 /// Hands the file over piece by piece, in order, so that memory stays small; throws Error as
 /// read_file does.
 void read_in_pieces(const fs::path& path,

@@ -16,8 +16,8 @@ std::string where_paths_begin(const DataConfig& config) {
   for (const config::FieldInfo& field : config::describe(*settings)) {
     if (field.key != "path" || field.value.size() <= 2) continue;
     const fs::path path = field.value.substr(1, field.value.size() - 2);  // without quotes
+    if (path.is_absolute() || is_there(path)) return {};
     std::error_code error;
-    if (path.is_absolute() || fs::exists(path, error)) return {};
     return " (data.source.path = " + field.value + " is looked for from '" +
            fs::current_path(error).string() +
            "': start in the folder it was meant from, or give it with --set data.source.path=...)";

@@ -47,8 +47,8 @@ enum class Entry { image, folder, neither };
 
 /// Counts what is neither. Of an image the size is looked up, and nothing else: folders are large.
 Entry look_at(const fs::path& path, PassedOver& passed_over) {
-  std::error_code error;
   if (is_image_name(path)) {
+    std::error_code error;
     const auto bytes = fs::file_size(path, error);
     if (!error && bytes > 0) return Entry::image;
     if (error != std::errc::is_a_directory) {
@@ -57,7 +57,7 @@ Entry look_at(const fs::path& path, PassedOver& passed_over) {
     }
   }
   if (is_folder_of_images(path)) return Entry::folder;
-  if (!is_hidden(path) && fs::is_directory(path, error))
+  if (!is_hidden(path) && is_folder(path))
     passed_over.add("'" + printable(path.filename().string()) + "/'");
   else
     passed_over.add_file(path);
@@ -133,8 +133,7 @@ bool is_image_name(const fs::path& path) {
 }
 
 bool is_folder_of_images(const fs::path& path) {
-  std::error_code error;
-  return !is_hidden(path) && path.filename() != "__MACOSX" && fs::is_directory(path, error);
+  return !is_hidden(path) && path.filename() != "__MACOSX" && is_folder(path);
 }
 
 ImageSplits find_splits(const fs::path& folder) {

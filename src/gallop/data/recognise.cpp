@@ -24,9 +24,8 @@ Recognise::Recognise(const char* kind, Recogniser recogniser) {
 }
 
 std::string recognise_kind(const fs::path& folder) {
-  std::error_code error;
-  require(fs::exists(folder, error), "there is no '", folder.string(), "'");
-  require(fs::is_directory(folder, error), "'", folder.string(),
+  require(is_there(folder), "there is no '", folder.string(), "'");
+  require(is_folder(folder), "'", folder.string(),
           "' is neither a folder nor a recipe (a file that ends in .toml)");
   std::vector<std::string> found, looked_for;
   for (const auto& [kind, recogniser] : recognisers()) {

@@ -5,7 +5,6 @@
 #include <array>
 #include <cctype>
 #include <chrono>
-#include <system_error>
 
 #include "gallop/base/error.h"
 #include "gallop/formats/bytes.h"
@@ -128,10 +127,9 @@ void EventWriter::open() {
   const std::string stem =
       "events.out.tfevents." + std::to_string(seconds) + "." + host_name() + ".";
   int n = 0;
-  std::error_code error;  // what cannot be looked at cannot be created either, which says why
   do {
     path_ = folder_ / (stem + std::to_string(n++));
-  } while (fs::exists(path_, error));
+  } while (is_there(path_));  // what cannot be looked at cannot be created either, which says why
   file_ = file_system().create(path_);
   ProtoWriter event;
   event.real(event_wall_time, now_seconds());

@@ -67,8 +67,7 @@ std::vector<std::vector<TensorView>> split(const std::vector<TensorView>& tensor
 }  // namespace
 
 fs::path index_in_folder(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return path;
+  if (!is_folder(path)) return path;
   fs::path found;
   for (const fs::path& entry : list_folder(path)) {
     if (!is_index(entry)) continue;

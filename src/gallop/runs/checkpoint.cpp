@@ -23,14 +23,12 @@ namespace gallop::runs {
 namespace {
 
 constexpr int64_t format_version = 1;
-constexpr const char* manifest_file = "manifest.json";
 constexpr const char* model_file = "model.safetensors";
 constexpr const char* ema_file = "ema.safetensors";
 constexpr const char* optimizer_file = "optimizer.safetensors";
 constexpr const char* state_file = "state.json";
-constexpr const char* config_file = "config.toml";
 constexpr std::array files_of_format_1 = {model_file, ema_file, optimizer_file, state_file,
-                                          config_file};
+                                          recipe_file};
 
 // In the manifest: which tensors are not finite; empty: none.
 constexpr const char* not_finite_key = "not_finite";
@@ -39,17 +37,6 @@ constexpr std::string_view unfinished_suffix = ".tmp";
 constexpr std::string_view replaced_suffix = ".old";
 
 fs::path with_suffix(fs::path path, std::string_view suffix) { return path += suffix; }
-
-// Without the exceptions of std::filesystem for what cannot be looked at.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 /// The step of "step-00001000" or "step-00001000.old".
 std::optional<int64_t> step_of(std::string_view name) {
@@ -145,7 +132,7 @@ void write_files(const fs::path& folder, const Snapshot& snapshot, const std::st
   write_tensors(optimizer_file, snapshot.optimizer, {});
   const Json state = Json::Object{{"step", snapshot.step}, {"state", snapshot.state}};
   write_text(state_file, state.dump(2) + "\n");
-  write_text(config_file, recipe_toml);
+  write_text(recipe_file, recipe_toml);
   const Json manifest = Json::Object{{"format", format_version},
                                      {"files", entries},
                                      {not_finite_key, describe_non_finite(snapshot)}};
@@ -392,7 +379,7 @@ std::string non_finite_values(const fs::path& checkpoint) {
 
 fs::path find_weights(const fs::path& run_or_weights, bool ema) {
   // The recipe of a run or a checkpoint stands for its folder.
-  const bool is_recipe = run_or_weights.filename() == config_file && is_there(run_or_weights);
+  const bool is_recipe = run_or_weights.filename() == recipe_file && is_there(run_or_weights);
   const fs::path folder =
       is_recipe && run_or_weights.has_parent_path() ? run_or_weights.parent_path() : fs::path(".");
   const fs::path path = is_recipe ? folder : formats::index_in_folder(run_or_weights);
@@ -415,7 +402,7 @@ fs::path folder_of(const fs::path& run_or_weights) {
 }
 
 std::string find_recipe(const fs::path& run_or_weights) {
-  const fs::path path = folder_of(run_or_weights) / config_file;
+  const fs::path path = folder_of(run_or_weights) / recipe_file;
   return is_there(path) ? read_file(path) : std::string();
 }
 

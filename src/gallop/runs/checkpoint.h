@@ -29,6 +29,9 @@ struct Snapshot {
       ema_metadata;  ///< role, step, decay, threshold kind, ...
 };
 
+/// Its last file, which says what belongs to it.
+inline constexpr const char* manifest_file = "manifest.json";
+
 /// A checkpoint on disk.
 struct SavedCheckpoint {
   fs::path path;

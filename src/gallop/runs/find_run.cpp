@@ -3,20 +3,13 @@
 #include <algorithm>
 
 #include "gallop/base/error.h"
+#include "gallop/base/file.h"
 #include "gallop/base/log.h"
 #include "gallop/runs/checkpoint.h"
+#include "gallop/runs/run_directory.h"
 
 namespace gallop::runs {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* recipe_name = "config.toml";
-
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
 
 fs::path here_if_empty(const fs::path& folder) { return folder.empty() ? fs::path(".") : folder; }
 
@@ -39,36 +32,35 @@ bool sets_out(const std::vector<std::string>& overrides) {
 }  // namespace
 
 bool is_run(const fs::path& folder) {
-  return is_there(folder / recipe_name) && !is_there(folder / "manifest.json") &&
+  return is_there(folder / recipe_file) && !is_there(folder / manifest_file) &&
          (is_there(folder / "log.jsonl") || is_there(folder / ".lock") ||
           !CheckpointStore(folder, {}).all().empty());
 }
 
 Recipe load_run(const fs::path& recipe_or_run, const std::vector<std::string>& overrides,
                 const std::string& out) {
-  std::error_code error;
-  const bool named_folder = fs::is_directory(recipe_or_run, error);
-  const fs::path file = named_folder ? recipe_or_run / recipe_name : recipe_or_run;
+  const bool named_folder = is_folder(recipe_or_run);
+  const fs::path file = named_folder ? recipe_or_run / recipe_file : recipe_or_run;
   const fs::path folder = here_if_empty(file.parent_path());
   require(!named_folder || is_there(file), "'", recipe_or_run.string(), "' is a folder without ",
-          recipe_name, ": name a recipe, or the folder of a run, which has one");
+          recipe_file, ": name a recipe, or the folder of a run, which has one");
 
   Recipe recipe = load_recipe(file.string(), overrides);
   const bool own_out = !out.empty() || sets_out(overrides);
   if (!out.empty()) recipe.out = out;
-  const bool of_checkpoint = file.filename() == recipe_name && is_there(folder / "manifest.json");
+  const bool of_checkpoint = file.filename() == recipe_file && is_there(folder / manifest_file);
   require(own_out || !of_checkpoint, "'", recipe_or_run.string(),
           "' belongs to a checkpoint. The folder of its run goes on from the newest one that is "
           "whole; --out DIR starts a new run with this recipe.");
-  const bool of_run = file.filename() == recipe_name && is_run(folder);
+  const bool of_run = file.filename() == recipe_file && is_run(folder);
   require(of_run || of_checkpoint || !named_folder, "'", recipe_or_run.string(), "' holds a ",
-          recipe_name,
+          recipe_file,
           " and nothing that a run leaves: it is no run. To train that recipe, name "
           "the file.");
   if (!of_run) return recipe;
   if (!own_out) {
     if (identity(recipe.out) != identity(folder)) {
-      log_info("the run lies in '", folder.string(), "' (its config.toml says '", recipe.out,
+      log_info("the run lies in '", folder.string(), "' (its ", recipe_file, " says '", recipe.out,
                "') and is trained there");
     }
     recipe.out = folder.string();

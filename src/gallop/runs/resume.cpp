@@ -11,6 +11,7 @@
 #include "gallop/config/value.h"
 #include "gallop/data/identity.h"
 #include "gallop/runs/restore.h"
+#include "gallop/runs/run_directory.h"
 
 namespace gallop::runs {
 namespace {
@@ -32,7 +33,7 @@ bool names(const std::vector<std::string>& allow, const std::string& key) {
 
 Recipe recipe_of(const fs::path& checkpoint) {
   Recipe recipe;
-  config::load(recipe, checkpoint / "config.toml");
+  config::load(recipe, checkpoint / recipe_file);
   return recipe;
 }
 

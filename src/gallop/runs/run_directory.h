@@ -11,6 +11,9 @@ namespace gallop::runs {
 /// What files and folders of a step are named by: "step-00001000".
 std::string step_name(int64_t step);
 
+/// The recipe of a run as resolved, in the folder of the run and in each of its checkpoints.
+inline constexpr const char* recipe_file = "config.toml";
+
 /// The folder of a run while it is trained, locked against a second training process. Its layout is
 /// in docs/architecture.md.
 class RunDirectory {
@@ -23,7 +26,7 @@ class RunDirectory {
   RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path config_file() const { return path_ / "config.toml"; }
+  std::filesystem::path config_file() const { return path_ / recipe_file; }
   /// samples/step-00001000.png, the folder made if needed.
   std::filesystem::path sample_file(int64_t step) const;
 

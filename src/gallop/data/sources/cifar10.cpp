@@ -31,8 +31,7 @@ struct Cifar10Settings : config::Fields<Cifar10Settings> {
 };
 
 fs::path folder_of(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path / usual_folder, error) ? path / usual_folder : path;
+  return is_folder(path / usual_folder) ? path / usual_folder : path;
 }
 
 /// Appends the pictures (interleaved) and labels of one file.
@@ -97,8 +96,7 @@ const config::Register<Dataset, Cifar10Settings> registered{
     "cifar10", "the binary files of CIFAR-10", "Learning Multiple Layers of Features (2009)", open};
 
 const Recognise recognise{"cifar10", [](const fs::path& path) {
-                            std::error_code error;
-                            return fs::exists(folder_of(path) / "data_batch_1.bin", error);
+                            return is_there(folder_of(path) / "data_batch_1.bin");
                           }};
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "gallop/base/error.h"
+#include "gallop/base/file.h"
 #include "gallop/config/registry.h"
 #include "gallop/data/passed_over.h"
 #include "gallop/data/recognise.h"
@@ -59,7 +60,7 @@ fs::path find_file(const IdxSettings& s, const std::string& split, const std::st
   const std::string end = images ? "idx3-ubyte" : "idx1-ubyte";
   for (const auto& name :
        {stem + "-" + end + ".gz", stem + "-" + end, stem + "." + end + ".gz", stem + "." + end})
-    if (std::error_code error; fs::exists(folder / name, error)) return folder / name;
+    if (is_there(folder / name)) return folder / name;
   return {};
 }
 
@@ -78,7 +79,7 @@ fs::path file_of(const IdxSettings& s, const std::string& split, const std::stri
 
 /// Files of the folder that are IDX by their name and none of the four.
 std::vector<std::string> other_files(const IdxSettings& s) {
-  if (std::error_code error; !fs::is_directory(s.path, error)) return {};
+  if (!is_folder(s.path)) return {};
   std::vector<fs::path> used;
   for (const char* split : {"train", "test"})
     for (const char* part : {"images", "labels"})

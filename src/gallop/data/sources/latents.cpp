@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "gallop/base/error.h"
+#include "gallop/base/file.h"
 #include "gallop/base/hash.h"
 #include "gallop/base/human.h"
 #include "gallop/base/json.h"
@@ -275,8 +276,7 @@ const config::Register<Dataset, LatentsSettings> registered{
     }};
 
 const Recognise recognise{"latents", [](const fs::path& folder) {
-                            std::error_code error;
-                            return fs::exists(folder / manifest_name, error);
+                            return is_there(folder / manifest_name);
                           }};
 
 }  // namespace
