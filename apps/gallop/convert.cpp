@@ -91,8 +91,8 @@ std::string choose_key(const TorchFile& file, const ConvertArguments& arguments)
 void tell_unknown(const TorchFile& file, const std::string& key) {
   for (const auto& part : file.parts()) {
     if (part.key == key || part.unknown.empty()) continue;
-    log_info("'", printable(part.key),
-             "' is not read, and holds values of unknown kinds: ", join_list(part.unknown));
+    log_info(printable_in_quotes(part.key),
+             " is not read, and holds values of unknown kinds: ", join_list(part.unknown));
   }
 }
 

@@ -36,6 +36,11 @@ TEST(Printable, ShowsBytesThatAreNoUtf8) {
   EXPECT_EQ(printable("\x80z"), "\\x80z");
 }
 
+TEST(Printable, StandsInQuotes) {
+  EXPECT_EQ(printable_in_quotes("a b"), "'a b'");
+  EXPECT_EQ(printable_in_quotes("a\nb"), "'a\\nb'");
+}
+
 TEST(Printable, CountsCharactersAsColumns) {
   EXPECT_EQ(columns_of(""), 0u);
   EXPECT_EQ(columns_of("K\xc3\xa4tzchen"), 8u);

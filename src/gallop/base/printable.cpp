@@ -63,6 +63,8 @@ std::string printable(std::string_view name) {
   return text;
 }
 
+std::string printable_in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
+
 size_t columns_of(std::string_view text) {
   return static_cast<size_t>(std::count_if(
       text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }));

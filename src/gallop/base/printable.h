@@ -11,6 +11,9 @@ namespace gallop {
 /// "\n", "\t" or "\x1b", and a backslash becomes two, so that no two names look alike.
 std::string printable(std::string_view name);
 
+/// A printable name in single quotes.
+std::string printable_in_quotes(std::string_view name);
+
 /// The columns that a printable text takes, one a character (wide ones are not known).
 size_t columns_of(std::string_view text);
 

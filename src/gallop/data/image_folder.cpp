@@ -35,10 +35,8 @@ bool contains(const Names& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-std::string in_quotes(const std::string& name) { return "'" + printable(name) + "'"; }
-
-std::vector<std::string> in_quotes(std::vector<std::string> names) {
-  for (std::string& name : names) name = in_quotes(name);
+std::vector<std::string> all_in_quotes(std::vector<std::string> names) {
+  for (std::string& name : names) name = printable_in_quotes(name);
   return names;
 }
 
@@ -58,7 +56,7 @@ Entry look_at(const fs::path& path, PassedOver& passed_over) {
   }
   if (is_folder_of_images(path)) return Entry::folder;
   if (!is_hidden(path) && is_folder(path))
-    passed_over.add("'" + printable(path.filename().string()) + "/'");
+    passed_over.add(printable_in_quotes(path.filename().string() + "/"));
   else
     passed_over.add_file(path);
   return Entry::neither;
@@ -115,7 +113,7 @@ std::string find_name(const fs::path& root, const std::vector<std::string>& fold
     std::vector<std::string> found;
     for (const std::string& folder : folders)
       if (lower(folder) == name) found.push_back(folder);
-    require(found.size() < 2, "'", root.string(), "' has the folders ", join_list(in_quotes(found)),
+    require(found.size() < 2, "'", root.string(), "' has the folders ", join_list(all_in_quotes(found)),
             ": which one is the split? Call it '", name, "'");
     if (!found.empty()) return found.front();
   }
@@ -153,7 +151,7 @@ ImageSplits find_splits(const fs::path& folder) {
     ImageSplits splits{.train = folder};
     if (!taken.empty())
       splits.notices.push_back(
-          join_list(in_quotes(taken)) + " of " + in_quotes(folder.string()) +
+          join_list(all_in_quotes(taken)) + " of " + printable_in_quotes(folder.string()) +
           (taken.size() == 1 ? " is taken for a class" : " are taken for classes") +
           ": they are splits only where there is a folder 'train' beside them");
     return splits;
@@ -161,11 +159,11 @@ ImageSplits find_splits(const fs::path& folder) {
   const std::string test = find_name(folder, folders, test_names);
   ImageSplits splits{.train = folder / train, .test = test.empty() ? "" : folder / test};
   for (const std::string& name : folders)
-    if (name != train && name != test) beside.add("'" + printable(name) + "/'");
+    if (name != train && name != test) beside.add(printable_in_quotes(name + "/"));
   if (!beside.empty()) {
     splits.notices.push_back(
-        beside.text(folder) + "; the splits are " + in_quotes(train) +
-        (test.empty() ? " and a part of it that is held out" : " and " + in_quotes(test)));
+        beside.text(folder) + "; the splits are " + printable_in_quotes(train) +
+        (test.empty() ? " and a part of it that is held out" : " and " + printable_in_quotes(test)));
   }
   return splits;
 }

@@ -12,8 +12,6 @@ namespace {
 
 constexpr size_t most_kinds = 8, most_names = 4;
 
-std::string in_quotes(const fs::path& path) { return "'" + printable(path.string()) + "'"; }
-
 }  // namespace
 
 void PassedOver::add(const std::string& kind) { ++counts_[kind]; }
@@ -39,7 +37,7 @@ std::string PassedOver::text(const fs::path& where) const {
       rest += count;
   }
   if (rest > 0) parts.push_back(std::to_string(rest) + " of other kinds");
-  return "not read in " + in_quotes(where) + ": " + join_list(parts);
+  return "not read in " + printable_in_quotes(where.string()) + ": " + join_list(parts);
 }
 
 std::vector<std::string> unread_files(const fs::path& folder, const std::vector<std::string>& names,
@@ -47,10 +45,10 @@ std::vector<std::string> unread_files(const fs::path& folder, const std::vector<
   if (names.empty()) return {};
   std::vector<std::string> shown;
   for (const std::string& name : names)
-    if (shown.size() < most_names) shown.push_back("'" + printable(name) + "'");
+    if (shown.size() < most_names) shown.push_back(printable_in_quotes(name));
   if (names.size() > most_names)
     shown.push_back(std::to_string(names.size() - most_names) + " more");
-  return {"not read in " + in_quotes(folder) + ": " + join_list(shown) + ", " + why};
+  return {"not read in " + printable_in_quotes(folder.string()) + ": " + join_list(shown) + ", " + why};
 }
 
 }  // namespace gallop::data
