@@ -3,16 +3,15 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
-#include <string_view>
 #include <utility>
 
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 
 namespace gallop {
 
@@ -46,13 +45,8 @@ ThreadPool& ThreadPool::shared() {
 
 int ThreadPool::default_threads() {
   if (const char* variable = std::getenv("OMP_NUM_THREADS")) {
-    const std::string_view text = variable;
-    int threads = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
-    if (error == std::errc() && end == text.data() + text.size() && threads >= 1 &&
-        threads <= most_threads) {
-      return threads;
-    }
+    const auto threads = whole_number<int64_t>(variable);
+    if (threads && *threads >= 1 && *threads <= most_threads) return static_cast<int>(*threads);
   }
   const CpuInfo cpu = cpu_info();
   const auto quota = static_cast<int>(std::lround(std::min<double>(cpu.quota, most_threads)));

@@ -1,13 +1,13 @@
 #include "gallop/diffusion/ddpm_schedule.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 #include <numeric>
 #include <string_view>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 
 namespace gallop::diffusion {
 namespace {
@@ -18,12 +18,11 @@ double cosine_alpha_bar(double t) {
 }
 
 int64_t parse_count(std::string_view text, const std::string& spacing) {
-  int64_t count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  require(error == std::errc() && end == text.data() + text.size() && count > 0, "step spacing '",
+  const auto count = whole_number<int64_t>(text);
+  require(count && *count > 0, "step spacing '",
           spacing, "': '", text,
           "' is not a positive number of steps; use \"N\", \"A,B,C\" or \"ddimN\"");
-  return count;
+  return *count;
 }
 
 std::vector<int64_t> all_indices(int64_t steps) {

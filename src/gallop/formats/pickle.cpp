@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 #include "gallop/base/text.h"
 #include "gallop/formats/bytes.h"
 
@@ -424,11 +425,9 @@ class Pickle::Machine {
 
   uint64_t index_in_line() {
     const std::string_view digits = line();
-    uint64_t index = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-    require(error == std::errc() && end == digits.data() + digits.size(), "the place ",
-            in_quotes(digits), " of its memo is no number");
-    return index;
+    const auto index = whole_number<uint64_t>(digits);
+    require(index.has_value(), "the place ", in_quotes(digits), " of its memo is no number");
+    return *index;
   }
 
   PickleValue& make_aside(Kind kind, Items items = {}) {

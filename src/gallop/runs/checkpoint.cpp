@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -13,6 +12,7 @@
 #include "gallop/base/hash.h"
 #include "gallop/base/human.h"
 #include "gallop/base/log.h"
+#include "gallop/base/number.h"
 #include "gallop/base/text.h"
 #include "gallop/formats/shards.h"
 #include "gallop/nn/tensor_io.h"
@@ -44,10 +44,8 @@ std::optional<int64_t> step_of(std::string_view name) {
   if (!name.starts_with(prefix)) return {};
   name.remove_prefix(prefix.size());
   if (name.ends_with(replaced_suffix)) name.remove_suffix(replaced_suffix.size());
-  int64_t step = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  if (error != std::errc() || end != name.data() + name.size() || step < 0) return {};
-  return step;
+  const auto step = whole_number<int64_t>(name);
+  return step && *step >= 0 ? step : std::nullopt;
 }
 
 std::vector<fs::path> folders_in(const fs::path& directory) {

@@ -1,9 +1,9 @@
 #include "gallop/runs/young_average.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "gallop/base/format.h"
+#include "gallop/base/number.h"
 
 namespace gallop::runs {
 
@@ -19,16 +19,10 @@ std::optional<double> first_values_share(const formats::Metadata& metadata,
     const auto found = metadata.find(key);
     return found == metadata.end() ? std::string() : found->second;
   };
-  const auto read = [](const std::string& text, auto& value) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return !text.empty() && error == std::errc() && end == text.data() + text.size();
-  };
   if (text_of("role") != "ema") return {};
-  double share = 0;
-  if (read(text_of("first_values"), share)) return share;
-  int64_t step = 0;
-  if (!read(text_of("step"), step)) return {};
-  return first_values_share(config, step);
+  if (const auto share = finite_number(text_of("first_values"))) return share;
+  const auto step = whole_number<int64_t>(text_of("step"));
+  return step ? std::optional(first_values_share(config, *step)) : std::nullopt;
 }
 
 std::string share_to_metadata(double share) { return format("%.17g", share); }

@@ -2,11 +2,11 @@
 
 #include <ATen/ops/stack.h>
 
-#include <charconv>
 #include <string_view>
 #include <vector>
 
 #include "gallop/base/error.h"
+#include "gallop/base/number.h"
 
 namespace gallop::models {
 
@@ -53,9 +53,8 @@ std::optional<OurName> translate(const Rule& rule, std::string_view name) {
     if (!name.ends_with(tail)) return std::nullopt;
     name.remove_suffix(tail.size());
     const std::string_view digits = name.substr(name.find_last_not_of("0123456789") + 1);
-    const char* end = digits.data() + digits.size();
-    const auto [stop, error] = std::from_chars(digits.data(), end, expert.emplace());
-    if (error != std::errc() || stop != end) return std::nullopt;
+    expert = whole_number<int64_t>(digits);
+    if (!expert) return std::nullopt;
     name.remove_suffix(digits.size());
   }
   if (!name.ends_with(head)) return std::nullopt;
