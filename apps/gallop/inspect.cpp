@@ -257,8 +257,7 @@ void inspect(const fs::path& named) {
     if (!not_finite.empty()) fact("", "NOT FINITE: " + not_finite);
     return print_checkpoint(path, path);
   }
-  require(is_there(path / runs::recipe_file) || is_there(path / "checkpoints"), "'",
-          path.string(),
+  require(is_there(path / runs::recipe_file) || is_there(path / "checkpoints"), "'", path.string(),
           "' is neither a run (a folder with config.toml) nor a checkpoint (a folder with "
           "manifest.json) nor weights in shards (a folder with their index)");
   inspect_run(path);

@@ -242,9 +242,9 @@ void write_each(const fs::path& folder, const std::vector<formats::Image>& image
                 const tasks::SampleRequest& request, bool labelled) {
   for (size_t i = 0; i < images.size(); ++i) {
     const auto index = static_cast<long long>(request.first) + static_cast<long long>(i);
-    const std::string name = labelled ? format("%06lld-label-%lld.png", index,
-                                               static_cast<long long>(request.labels[i]))
-                                      : format("%06lld.png", index);
+    const std::string name =
+        labelled ? format("%06lld-label-%lld.png", index, static_cast<long long>(request.labels[i]))
+                 : format("%06lld.png", index);
     formats::write_png(folder / name, images[i]);
   }
 }

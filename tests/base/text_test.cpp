@@ -26,6 +26,12 @@ TEST(Nearest, TakesTheClosestAndOfEqualsTheFirst) {
   EXPECT_EQ(nearest("selection", {"selections", "selection"}), "selection");
 }
 
+TEST(Nearest, TakesWhatBeginsWithTheWholeWord) {
+  EXPECT_EQ(nearest("keep", {"every", "keep_last", "keep_every"}), "keep_last");
+  EXPECT_EQ(nearest("kee", {"keep_last"}), "");
+  EXPECT_EQ(nearest("keep", {"keeping"}), "");
+}
+
 TEST(InQuotes, EscapesAndCuts) {
   EXPECT_EQ(in_quotes("blocks.0"), "\"blocks.0\"");
   EXPECT_EQ(in_quotes("a\"\n\x01"), "\"a\\\"\\n\\u0001\"");

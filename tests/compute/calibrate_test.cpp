@@ -118,7 +118,7 @@ TEST(CalibrationOfDense, IsNone) {
   const auto task = runs::make_task(recipe);
   const auto model = task->make_model();
   model->materialize(3, {}, false);
-  EXPECT_FALSE(has_thresholds(*model));
+  EXPECT_FALSE(sparse::has_thresholds(*model));
   int64_t batches = 0;
   EXPECT_TRUE(calibrate(*task, *model, 64, [&](int64_t) { ++batches; }).empty());
   EXPECT_EQ(batches, 0);

@@ -76,8 +76,9 @@ TEST(RunLog, OneLineACallAndTheSameScalars) {
     RunLog log(run.path(), {});
     log.write(20, "train", {{"loss", 0.5}, {"lr", 1e-3}});
     log.write(20, "eval", {{"loss", std::numeric_limits<double>::quiet_NaN()}});
-    log.text(20, "recipe", "name = \"x\"");
-    log.image(20, "samples", {.width = 2, .height = 1, .channels = 1, .pixels = {0, 255}});
+    log.artifact(20, {"recipe", formats::Text{"name = \"x\""}});
+    log.artifact(20, {"samples",
+                      formats::Image{.width = 2, .height = 1, .channels = 1, .pixels = {0, 255}}});
   }
   const auto lines = lines_of(run);
   ASSERT_EQ(lines.size(), 2);
@@ -114,8 +115,9 @@ TEST(RunLog, WithoutTensorBoardThereAreNoEvents) {
   TemporaryDirectory run;
   RunLog log(run.path(), {.tensorboard = false});
   write_losses(log, {1}, 0);
-  log.text(1, "recipe", "x");
-  log.image(1, "samples", {.width = 1, .height = 1, .channels = 1, .pixels = {0}});
+  log.artifact(1, {"recipe", formats::Text{"x"}});
+  log.artifact(1,
+               {"samples", formats::Image{.width = 1, .height = 1, .channels = 1, .pixels = {0}}});
   EXPECT_THAT(events_of(run), IsEmpty());
   EXPECT_EQ(lines_of(run).size(), 1);
 }

@@ -79,8 +79,9 @@ CpuInfo cpu_info(const fs::path& root) {
     const std::string line = proc_line(group / "cpu.max");  // "max 100000" or "150000 100000"
     const size_t blank = line.find(' ');
     if (blank == std::string::npos) return;
-    limit(static_cast<double>(leading_number(line).value_or(0)),
-          static_cast<double>(leading_number(std::string_view(line).substr(blank + 1)).value_or(0)));
+    limit(
+        static_cast<double>(leading_number(line).value_or(0)),
+        static_cast<double>(leading_number(std::string_view(line).substr(blank + 1)).value_or(0)));
   });
   visit_groups(root, "cpu", [&](const fs::path& group) {  // quota -1: none
     limit(static_cast<double>(leading_number(proc_line(group / "cpu.cfs_quota_us")).value_or(0)),

@@ -127,8 +127,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   std::vector<Level> stack_;
 };
 
-// dump() of nlohmann::json serves for texts alone: on one line it leaves out the spaces after commas
-// and colons, and it writes 100000.0 and 0.0001 where the files there are have 1e+05 and 1e-04.
+// dump() of nlohmann::json serves for texts alone: on one line it leaves out the spaces after
+// commas and colons, and it writes 100000.0 and 0.0001 where the files there are have 1e+05 and
+// 1e-04.
 
 void write_string(const std::string& s, std::string& out) {
   out += nlohmann::json(s).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -44,6 +44,11 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
       result = candidate;
     }
   }
+  if (!result.empty() || word.empty()) return result;
+  const std::string beginning = std::string(word) + "_";
+  for (const auto& candidate : candidates) {
+    if (candidate.starts_with(beginning)) return candidate;
+  }
   return result;
 }
 

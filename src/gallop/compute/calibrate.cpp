@@ -189,16 +189,9 @@ MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& mo
   return measured;
 }
 
-bool has_thresholds(const models::Model& model) {
-  return std::ranges::any_of(model.modules(), [](const nn::Module* module) {
-    const auto* selection = dynamic_cast<const sparse::Selection*>(module);
-    return selection != nullptr && selection->threshold() != nullptr;
-  });
-}
-
 std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Model& model, int64_t batches,
                                        const std::function<void(int64_t)>& progress) {
-  if (!has_thresholds(model)) return {};
+  if (!sparse::has_thresholds(model)) return {};
   const at::NoGradGuard no_grad;
   const auto own = [](int64_t) { return std::vector<std::optional<double>>(1); };
   const MeasuredThresholds measured =

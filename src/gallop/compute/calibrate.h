@@ -63,7 +63,4 @@ std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Model& model,
                                        int64_t batches = calibration_batches,
                                        const std::function<void(int64_t batch)>& progress = {});
 
-/// Whether a layer of the model has an inference threshold.
-bool has_thresholds(const models::Model& model);
-
 }  // namespace gallop::compute

@@ -113,8 +113,8 @@ std::string find_name(const fs::path& root, const std::vector<std::string>& fold
     std::vector<std::string> found;
     for (const std::string& folder : folders)
       if (lower(folder) == name) found.push_back(folder);
-    require(found.size() < 2, "'", root.string(), "' has the folders ", join_list(all_in_quotes(found)),
-            ": which one is the split? Call it '", name, "'");
+    require(found.size() < 2, "'", root.string(), "' has the folders ",
+            join_list(all_in_quotes(found)), ": which one is the split? Call it '", name, "'");
     if (!found.empty()) return found.front();
   }
   return "";
@@ -161,9 +161,10 @@ ImageSplits find_splits(const fs::path& folder) {
   for (const std::string& name : folders)
     if (name != train && name != test) beside.add(printable_in_quotes(name + "/"));
   if (!beside.empty()) {
-    splits.notices.push_back(
-        beside.text(folder) + "; the splits are " + printable_in_quotes(train) +
-        (test.empty() ? " and a part of it that is held out" : " and " + printable_in_quotes(test)));
+    splits.notices.push_back(beside.text(folder) + "; the splits are " +
+                             printable_in_quotes(train) +
+                             (test.empty() ? " and a part of it that is held out"
+                                           : " and " + printable_in_quotes(test)));
   }
   return splits;
 }

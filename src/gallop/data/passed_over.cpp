@@ -48,7 +48,8 @@ std::vector<std::string> unread_files(const fs::path& folder, const std::vector<
     if (shown.size() < most_names) shown.push_back(printable_in_quotes(name));
   if (names.size() > most_names)
     shown.push_back(std::to_string(names.size() - most_names) + " more");
-  return {"not read in " + printable_in_quotes(folder.string()) + ": " + join_list(shown) + ", " + why};
+  return {"not read in " + printable_in_quotes(folder.string()) + ": " + join_list(shown) + ", " +
+          why};
 }
 
 }  // namespace gallop::data

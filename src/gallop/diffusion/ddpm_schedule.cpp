@@ -19,8 +19,7 @@ double cosine_alpha_bar(double t) {
 
 int64_t parse_count(std::string_view text, const std::string& spacing) {
   const auto count = whole_number<int64_t>(text);
-  require(count && *count > 0, "step spacing '",
-          spacing, "': '", text,
+  require(count && *count > 0, "step spacing '", spacing, "': '", text,
           "' is not a positive number of steps; use \"N\", \"A,B,C\" or \"ddimN\"");
   return *count;
 }

@@ -209,7 +209,8 @@ std::vector<Event> read_events(const fs::path& path) {
     const uint64_t size = read_little<uint64_t>(rest.data());
     require(rest.size() >= 16 && size <= rest.size() - 16, where, "a record is cut short");
     const std::string_view data = rest.substr(12, size);
-    require(masked_crc(data) == read_little<uint32_t>(rest.data() + 12 + size), where, "wrong checksum");
+    require(masked_crc(data) == read_little<uint32_t>(rest.data() + 12 + size), where,
+            "wrong checksum");
     try {
       events.push_back(read_event(data));
     } catch (const Error& e) {

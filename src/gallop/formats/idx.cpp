@@ -6,6 +6,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
+#include "gallop/formats/bytes.h"
 #include "gallop/formats/gzip.h"
 
 // The format: two zero bytes, the element type, the rank, the dimensions as big-endian 32-bit

@@ -22,9 +22,7 @@ constexpr int64_t most_pixels_a_byte = 4096;
 constexpr size_t riff_header = 8;
 
 /// Of the RIFF container: what follows its first 8 bytes.
-uint64_t stated_size(std::span<const std::byte> bytes) {
-  return read_little<uint32_t>(&bytes[4]);
-}
+uint64_t stated_size(std::span<const std::byte> bytes) { return read_little<uint32_t>(&bytes[4]); }
 
 const char* reason(VP8StatusCode status) {
   switch (status) {

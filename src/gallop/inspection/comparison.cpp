@@ -58,8 +58,8 @@ std::string ComparisonReport::text() const {
   std::string text = failures + passes;
   if (!not_produced.empty()) text += "not produced: " + join_list(not_produced) + "\n";
   if (compared.empty()) return text + "nothing was compared\n";
-  return text + format("%zu of %zu agree within %.1e + %.1e |expected|\n",
-                       compared.size() - failed, compared.size(), atol, rtol);
+  return text + format("%zu of %zu agree within %.1e + %.1e |expected|\n", compared.size() - failed,
+                       compared.size(), atol, rtol);
 }
 
 ComparisonReport compare_all(const std::vector<std::pair<std::string, at::Tensor>>& results,

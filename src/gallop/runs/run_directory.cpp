@@ -15,9 +15,7 @@
 
 namespace gallop::runs {
 
-std::string step_name(int64_t step) {
-  return format("step-%08lld", static_cast<long long>(step));
-}
+std::string step_name(int64_t step) { return format("step-%08lld", static_cast<long long>(step)); }
 
 RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) {
   file_system().make_directories(path_);
@@ -35,9 +33,15 @@ RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) 
 
 RunDirectory::~RunDirectory() { ::close(lock_); }
 
-std::filesystem::path RunDirectory::sample_file(int64_t step) const {
-  file_system().make_directories(path_ / "samples");
-  return path_ / "samples" / (step_name(step) + ".png");
+void RunDirectory::write(int64_t step, const formats::Artifact& artifact) const {
+  const std::filesystem::path folder = path_ / artifact.name;
+  file_system().make_directories(folder);
+  if (const auto* image = std::get_if<formats::Image>(&artifact.content)) {
+    formats::write_png(folder / (step_name(step) + ".png"), *image);
+  } else {
+    write_file_atomically(folder / (step_name(step) + ".md"),
+                          std::get<formats::Text>(artifact.content).markdown);
+  }
 }
 
 void RunDirectory::write_recipe(Recipe& recipe) const {

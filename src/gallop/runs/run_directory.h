@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "gallop/formats/artifact.h"
 #include "gallop/runs/recipe.h"
 
 namespace gallop::runs {
@@ -27,8 +28,9 @@ class RunDirectory {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config_file() const { return path_ / recipe_file; }
-  /// samples/step-00001000.png, the folder made if needed.
-  std::filesystem::path sample_file(int64_t step) const;
+  /// Writes what was made at a step: a picture called "samples" to samples/step-00001000.png, text
+  /// to a file of Markdown.
+  void write(int64_t step, const formats::Artifact& artifact) const;
 
   void write_recipe(Recipe& recipe) const;
 

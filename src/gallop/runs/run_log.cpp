@@ -106,15 +106,16 @@ void RunLog::sync() const {
   file_system().append(state_->path)->sync();
 }
 
-void RunLog::image(int64_t step, const std::string& tag, const formats::Image& image) {
+void RunLog::artifact(int64_t step, const formats::Artifact& artifact) {
   if (!state_->events) return;
-  const std::string png = formats::encode_png(image);
-  state_->events->image(tag, step, std::as_bytes(std::span(png)), static_cast<int>(image.width),
-                        static_cast<int>(image.height), static_cast<int>(image.channels));
-}
-
-void RunLog::text(int64_t step, const std::string& tag, const std::string& text) {
-  if (state_->events) state_->events->text(tag, step, text);
+  if (const auto* image = std::get_if<formats::Image>(&artifact.content)) {
+    const std::string png = formats::encode_png(*image);
+    state_->events->image(artifact.name, step, std::as_bytes(std::span(png)),
+                          static_cast<int>(image->width), static_cast<int>(image->height),
+                          static_cast<int>(image->channels));
+  } else {
+    state_->events->text(artifact.name, step, std::get<formats::Text>(artifact.content).markdown);
+  }
 }
 
 }  // namespace gallop::runs

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "gallop/base/json.h"
-#include "gallop/formats/image.h"
+#include "gallop/formats/artifact.h"
 
 namespace gallop::runs {
 
@@ -32,10 +32,8 @@ class RunLog {
   /// Makes log.jsonl durable: before a checkpoint, so that a power cut takes no line that a resumed
   /// run does not write again. Any thread, also while another one writes.
   void sync() const;
-  /// An image in TensorBoard.
-  void image(int64_t step, const std::string& tag, const formats::Image& image);
-  /// Text in TensorBoard (the recipe).
-  void text(int64_t step, const std::string& tag, const std::string& text);
+  /// What was made, in TensorBoard.
+  void artifact(int64_t step, const formats::Artifact& artifact);
 
  private:
   struct State;

@@ -1,20 +1,19 @@
 #include "gallop/runs/run_state.h"
 
 #include <limits>
+#include <utility>
 
 #include "gallop/base/error.h"
 
 namespace gallop::runs {
 
-namespace {
-
-Json numbers(const std::map<std::string, double>& values) {
+Json to_json(const std::map<std::string, double>& values) {
   Json json = Json::object();
   for (const auto& [name, value] : values) json[name] = value;
   return json;
 }
 
-std::map<std::string, double> numbers(const Json& json) {
+std::map<std::string, double> numbers_from_json(const Json& json) {
   std::map<std::string, double> values;
   for (const auto& [name, value] : json.as_object()) {
     // JSON has null for a number that was not finite.
@@ -23,12 +22,32 @@ std::map<std::string, double> numbers(const Json& json) {
   return values;
 }
 
+namespace {
+
+// The activities' state in checkpoints from before they had names of their own.
+std::map<std::string, Json> activities_of_old(const Json& json, int64_t step) {
+  std::map<std::string, Json> activities;
+  const auto put = [&](const char* activity, const char* key, const Json& value) {
+    const auto [found, is_new] = activities.try_emplace(activity, Json::object());
+    found->second[key] = value;
+  };
+  put("log", "summed_steps", json.at("summed_steps"));
+  put("log", "sums", json.at("sums"));
+  put("log", "last", json.at("last_train"));
+  put("evaluate", "last", json.at("last_eval"));
+  // Those from before these were kept were written after both.
+  for (const auto& [activity, key] : {std::pair("evaluate", "evaluated"), {"generate", "drawn"}}) {
+    const Json* done = json.find(key);
+    put(activity, "step", done != nullptr ? *done : Json(step));
+  }
+  return activities;
+}
+
 }  // namespace
 
 Json RunState::to_json() const {
   // A new member does not compile until it is named here; then write and read it below.
-  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14,
-                                s15, s16] = *this;
+  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11] = *this;
   Json json = Json::object();
   json["step"] = step;
   json["applied"] = applied;
@@ -39,12 +58,8 @@ Json RunState::to_json() const {
   json["samples"] = samples;
   json["replaced"] = replaced;
   json["seconds"] = seconds;
-  json["summed_steps"] = summed_steps;
-  json["sums"] = numbers(sums);
-  json["last_train"] = numbers(last_train);
-  json["last_eval"] = numbers(last_eval);
-  json["evaluated"] = evaluated;
-  json["drawn"] = drawn;
+  json["activities"] = Json::object();
+  for (const auto& [name, value] : activities) json["activities"][name] = value;
   json["exact_thresholds"] = exact_thresholds;
   json["environment"] = Json::object();
   for (const auto& [name, value] : environment) json["environment"][name] = value;
@@ -64,17 +79,11 @@ RunState RunState::from_json(const Json& json) {
   if (const Json* count = json.find("samples")) state.samples = count->as_int();
   if (const Json* count = json.find("replaced")) state.replaced = count->as_int();
   state.seconds = json.at("seconds").as_double();
-  state.summed_steps = json.at("summed_steps").as_int();
-  state.sums = numbers(json.at("sums"));
-  state.last_train = numbers(json.at("last_train"));
-  state.last_eval = numbers(json.at("last_eval"));
-  // Checkpoints from before these were kept were written after both.
-  const auto step_or_now = [&](const char* key) {
-    const Json* found = json.find(key);
-    return found != nullptr ? found->as_int() : state.step;
-  };
-  state.evaluated = step_or_now("evaluated");
-  state.drawn = step_or_now("drawn");
+  if (const Json* activities = json.find("activities")) {
+    for (const auto& [name, value] : activities->as_object()) state.activities[name] = value;
+  } else {
+    state.activities = activities_of_old(json, state.step);
+  }
   state.exact_thresholds = json.at("exact_thresholds").as_bool();
   if (const Json* environment = json.find("environment")) {
     for (const auto& [name, value] : environment->as_object()) {

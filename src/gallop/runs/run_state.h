@@ -21,13 +21,8 @@ struct RunState {
   int64_t samples = 0;   ///< taken from the training stream by these steps: the place in the data
   int64_t replaced = 0;  ///< samples that could not be read, whose place others took
   double seconds = 0;    ///< training time of all sessions, evaluation and samples included
-  /// Sums since the last line of the log, by name, so that a resumed run logs the same means.
-  std::map<std::string, double> sums;
-  int64_t summed_steps = 0;
-  std::map<std::string, double> last_train, last_eval;  ///< the last lines of the log
-  /// Steps of the last periodic evaluation and sample sheet: one that a stop left over is done when
-  /// the run goes on.
-  int64_t evaluated = 0, drawn = 0;
+  /// What each activity of the run needs to go on (training/activity.h), by its name.
+  std::map<std::string, Json> activities;
   /// The thresholds of the EMA weights were calibrated after the last step; else they follow the
   /// training batches.
   bool exact_thresholds = false;
@@ -36,5 +31,9 @@ struct RunState {
   Json to_json() const;
   static RunState from_json(const Json& json);
 };
+
+/// Numbers by name as an object; JSON has null for one that is not finite.
+Json to_json(const std::map<std::string, double>& values);
+std::map<std::string, double> numbers_from_json(const Json& json);
 
 }  // namespace gallop::runs

@@ -63,4 +63,12 @@ formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& m
   return data::make_sheet(to_images(samples), per_class, data::sheet_scale(samples.size(3)));
 }
 
+std::vector<formats::Artifact> generate(
+    const Recipe& recipe, const tasks::Task& task, const models::Model& model,
+    const std::function<void(int64_t done, int64_t total)>& progress) {
+  tasks::SampleRequest request = sample_request(recipe);
+  request.progress = progress;
+  return {{"samples", draw_sample_sheet(task, model, request, recipe.sample.per_class)}};
+}
+
 }  // namespace gallop::runs

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
+#include "gallop/formats/artifact.h"
 #include "gallop/formats/image.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/tasks/task.h"
@@ -25,5 +27,10 @@ std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW);
 /// stop.
 formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& model,
                                  tasks::SampleRequest request, int64_t per_class);
+
+/// What a run shows of its samples: that sheet, called "samples".
+std::vector<formats::Artifact> generate(
+    const Recipe& recipe, const tasks::Task& task, const models::Model& model,
+    const std::function<void(int64_t done, int64_t total)>& progress);
 
 }  // namespace gallop::runs

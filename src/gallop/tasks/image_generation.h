@@ -25,6 +25,7 @@ class ImageGeneration : public Task {
  public:
   ImageGeneration(const ImageGenerationSettings& settings, const Args& args);
 
+  std::string unit() const override { return "image"; }
   std::unique_ptr<models::Model> make_model() const override;
   void start(int64_t micro_batch, int64_t position) override;
   TrainOutput train(const models::Model& model, int64_t micro_batch) override;

@@ -92,6 +92,8 @@ class Task {
   };
   virtual ~Task() = default;
 
+  /// What a sample is called where rates are told: "image".
+  virtual std::string unit() const { return "sample"; }
   /// The network for the data and the objective; nothing is allocated.
   virtual std::unique_ptr<models::Model> make_model() const = 0;
   /// Starts reading at this micro-batch of the run, `position` samples of the training stream

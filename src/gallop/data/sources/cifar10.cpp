@@ -95,9 +95,8 @@ std::unique_ptr<Dataset> open(const Cifar10Settings& s, const Dataset::Args& arg
 const config::Register<Dataset, Cifar10Settings> registered{
     "cifar10", "the binary files of CIFAR-10", "Learning Multiple Layers of Features (2009)", open};
 
-const Recognise recognise{"cifar10", [](const fs::path& path) {
-                            return is_there(folder_of(path) / "data_batch_1.bin");
-                          }};
+const Recognise recognise{
+    "cifar10", [](const fs::path& path) { return is_there(folder_of(path) / "data_batch_1.bin"); }};
 
 }  // namespace
 }  // namespace gallop::data

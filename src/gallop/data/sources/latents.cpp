@@ -275,9 +275,8 @@ const config::Register<Dataset, LatentsSettings> registered{
       return std::make_unique<LatentsDataset>(settings, args);
     }};
 
-const Recognise recognise{"latents", [](const fs::path& folder) {
-                            return is_there(folder / manifest_name);
-                          }};
+const Recognise recognise{"latents",
+                          [](const fs::path& folder) { return is_there(folder / manifest_name); }};
 
 }  // namespace
 }  // namespace gallop::data

@@ -2,12 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "gallop/nn/pending_update.h"
 #include "gallop/sparse/choice/assignment.h"
 #include "gallop/sparse/choice/step_sums.h"
 
@@ -16,18 +16,8 @@ namespace gallop::sparse {
 class Selection;
 class SparseLoss;
 
-/// The step that an update belongs to.
-struct AppliedStep {
-  AppliedStep(int64_t before, bool last = true) : before(before), last(last) {}
-  int64_t before;  ///< steps that were applied before it
-  bool last;       ///< whether the update comes from the last micro-batch of the step
-};
-
-/// A change of a buffer that a training forward wants. The trainer commits it after an applied
-/// step, in micro-batch order, and drops it with a skipped one; the forward itself changes nothing.
-struct PendingUpdate {
-  std::function<void(const AppliedStep& step)> commit;
-};
+using nn::AppliedStep;
+using nn::PendingUpdate;
 
 /// What a layer lets its tokens choose from. Numbers of one are no measure of another, so that
 /// statistics and losses keep them apart.

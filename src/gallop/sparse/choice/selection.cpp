@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/kthvalue.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "gallop/base/error.h"
@@ -35,6 +36,13 @@ at::Tensor Selection::exact_threshold(const at::Tensor& compared_NLE,
   if (rank == 0)
     return at::full(scores.sizes().slice(0, scores.dim() - 1), below_all_scores, scores.options());
   return std::get<0>(scores.kthvalue(rank, -1));
+}
+
+bool has_thresholds(const nn::Module& model) {
+  return std::ranges::any_of(model.modules(), [](const nn::Module* module) {
+    const auto* selection = dynamic_cast<const Selection*>(module);
+    return selection != nullptr && selection->threshold() != nullptr;
+  });
 }
 
 }  // namespace gallop::sparse

@@ -73,4 +73,7 @@ class Selection : public nn::Module {
                              std::optional<double> active = {}) const;
 };
 
+/// Whether a selection of the model has an inference threshold.
+bool has_thresholds(const nn::Module& model);
+
 }  // namespace gallop::sparse

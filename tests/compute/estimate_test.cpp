@@ -1,4 +1,4 @@
-#include "gallop/training/estimate.h"
+#include "gallop/compute/estimate.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "gallop/training/estimate.h"
+#include "gallop/compute/estimate.h"
 
 #include <algorithm>
 #include <bit>
@@ -11,7 +11,7 @@
 #include "gallop/runs/sample_sheet.h"
 #include "gallop/sparse/layers/moe.h"
 
-namespace gallop::training {
+namespace gallop::compute {
 
 namespace {
 
@@ -162,4 +162,4 @@ void require_memory(const Estimate& e, double limit) {
        "; memory_limit = 0 starts anyway.");
 }
 
-}  // namespace gallop::training
+}  // namespace gallop::compute

@@ -6,7 +6,7 @@
 #include "gallop/models/counts.h"
 #include "gallop/runs/recipe.h"
 
-namespace gallop::training {
+namespace gallop::compute {
 
 /// What a run will cost, from the declarations alone: nothing is allocated. Memory in bytes: the
 /// peak is that of a training step or of an evaluation, whichever takes more.
@@ -39,4 +39,4 @@ std::string rounding_of_experts(const models::Model& model);
 /// can be had now; the text says what would help.
 void require_memory(const Estimate& estimate, double limit);
 
-}  // namespace gallop::training
+}  // namespace gallop::compute
