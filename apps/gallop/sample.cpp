@@ -258,13 +258,14 @@ void sample(const SampleArguments& arguments) {
   const runs::Restored restored =
       runs::restore(arguments.weights, !arguments.raw, overrides_of(arguments));
   runs::use_threads(restored.recipe);
+  std::optional<compute::DialSetting> dial_setting;
   if (arguments.active) {
     const fs::path dial = runs::folder_of(arguments.weights) / compute::dial_file;
     require(fs::exists(dial), "--active needs the compute dial of these weights, and there is no ",
             dial.string(), ": run `gallop calibrate ", arguments.weights, " --active ",
             *arguments.active, "` first");
-    compute::turn_dial(*restored.model,
-                       compute::load_dial(dial, *arguments.active, restored.metadata));
+    dial_setting = compute::load_dial(dial, *arguments.active, restored.metadata);
+    compute::require_fit(*restored.model, *dial_setting);
   }
   const bool latent = restored.task->data_info().latent;
   std::vector<std::string> out = arguments.out;
@@ -277,7 +278,8 @@ void sample(const SampleArguments& arguments) {
           "this model makes latents, which are no pictures before a decoder has turned them into "
           "some; write them with --out samples.safetensors or --out samples.npz");
   const std::vector<int64_t> labels = choose_labels(arguments, restored);
-  const tasks::SampleRequest request = make_request(arguments, restored, labels);
+  tasks::SampleRequest request = make_request(arguments, restored, labels);
+  if (dial_setting) request.thresholds = {&dial_setting->thresholds};
   restored.task->check(*restored.model, request);
   warn_of_mixing(restored, request);
 

@@ -16,6 +16,10 @@
 namespace gallop::compute {
 namespace {
 
+using training::collect_scores;
+using training::CollectedScores;
+using training::recipe_in;
+
 using test::TemporaryDirectory;
 using ::testing::HasSubstr;
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "gallop/compute/dial_report.h"
 #include "gallop/models/counts.h"
 #include "gallop/runs/restore.h"
@@ -15,6 +17,12 @@
 
 namespace gallop::compute {
 namespace {
+
+using training::collect_scores;
+using training::LayerScores;
+using training::message_of;
+using training::recipe_in;
+using training::Trainer;
 
 using test::TemporaryDirectory;
 using ::testing::AllOf;
@@ -51,11 +59,10 @@ TEST_P(Dial, KeepsWhatIsAskedFor) {
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = actives, .batches = batches});
   ASSERT_EQ(settings.size(), actives.size());
-  const DialGuard guard(*run_.model);
   for (const DialSetting& setting : settings) {
-    turn_dial(*run_.model, setting);
-    const auto layers =
-        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference).layers;
+    const auto layers = collect_scores(*run_.task, *run_.model, batches,
+                                       tasks::Task::Routing::inference, setting.inference())
+                            .layers;
     ASSERT_EQ(layers.size(), 2U);
     for (const LayerScores& layer : layers) {
       // Every pool rounds its number of kept scores down.
@@ -69,7 +76,6 @@ TEST_P(Dial, KeepsWhatIsAskedForInEveryRange) {
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {1, 2.5}, .batches = batches, .ranges = 3});
   ASSERT_EQ(settings.size(), 2U);
-  const DialGuard guard(*run_.model);
   for (const DialSetting& setting : settings) {
     ASSERT_EQ(setting.range_active.size(), 3U);
     ASSERT_EQ(setting.edges().size(), 2U);
@@ -78,9 +84,8 @@ TEST_P(Dial, KeepsWhatIsAskedForInEveryRange) {
     for (const double active : setting.range_active) sum += active;
     EXPECT_LE(sum / 3, setting.active + 0.1);
     EXPECT_GE(sum / 3, 0.5);
-    turn_dial(*run_.model, setting);
-    const auto scores =
-        collect_scores(*run_.task, *run_.model, batches, tasks::Task::Routing::inference);
+    const auto scores = collect_scores(*run_.task, *run_.model, batches,
+                                       tasks::Task::Routing::inference, setting.inference());
     // The published rule of DiffMoE counts in the whole batch, whatever the noise levels in it.
     if (!scores.layers.at(0).selection->independent_at_inference()) continue;
     const at::Tensor range_N = sparse::ThresholdLevels{setting.edges(), {}}.range_of(scores.time_N);
@@ -103,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be",
 
 using RaceDial = Dial;
 
-TEST_P(RaceDial, CostsMoreAndUsesMoreAndLeavesTheModelAsItWas) {
+TEST_P(RaceDial, CostsMoreAndUsesMore) {
   const double before = run_.task->evaluate(*run_.model).experts_per_token;
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {0.5, 1, 2, 4}, .batches = batches});
@@ -153,7 +158,7 @@ TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
     Trainer(recipe_in(folder_ / "dense", {"model.mlp={kind=\"dense\"}"})).run();
     return runs::restore(folder_ / "dense");
   }();
-  EXPECT_THAT(message_of([&] { turn_dial(*wider.model, loaded); }),
+  EXPECT_THAT(message_of([&] { require_fit(*wider.model, loaded); }),
               HasSubstr("blocks.0.moe.router.threshold"));
   EXPECT_TRUE(measure_dial(*wider.task, *wider.model, {.actives = {1}, .batches = 1}).empty());
   const auto error = [&](const DialOptions& options) {
@@ -162,6 +167,52 @@ TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
   EXPECT_THAT(error({.actives = {4.5}, .batches = 1}), HasSubstr("at most the 4"));
   EXPECT_THAT(error({.actives = {1}, .batches = 1, .ranges = 60}),
               HasSubstr("60 ranges of noise levels and only 6 samples"));
+}
+
+// Rows of one batch run with settings of their own, and are what each setting alone gives.
+TEST_P(RaceDial, GoesByTheRow) {
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {0.5, 4}, .batches = batches});
+  const auto drawn = [&](const std::vector<const sparse::ThresholdSetting*>& thresholds) {
+    tasks::SampleRequest request;
+    request.steps = 2;
+    request.labels = {0, 1, 2, 0, 1, 2};
+    request.guidance.scale = 1.5;
+    request.thresholds = thresholds;
+    return run_.task->sample(*run_.model, request);
+  };
+  const sparse::ThresholdSetting *few = &settings[0].thresholds, *all = &settings[1].thresholds;
+  const at::Tensor with_few = drawn({few}), with_all = drawn({all}), with_own = drawn({});
+  EXPECT_FALSE(with_few.allclose(with_all, 1e-5, 1e-5));
+  const at::Tensor mixed = drawn({few, all, nullptr, all, few, few});
+  const std::vector<at::Tensor> alone = {with_few, with_all, with_own,
+                                         with_all, with_few, with_few};
+  for (int64_t i = 0; i < 6; ++i) {
+    EXPECT_TRUE(mixed[i].allclose(alone[static_cast<size_t>(i)][i], 1e-5, 1e-5)) << i;
+  }
+  EXPECT_THAT(message_of([&] { drawn({few, all}); }), HasSubstr("2 settings"));
+}
+
+// One model, which nothing changes, and threads that sample it with other settings at once.
+TEST_P(RaceDial, IsOfTheRequestAndNotOfTheModel) {
+  const auto settings =
+      measure_dial(*run_.task, *run_.model, {.actives = {0.5, 4}, .batches = batches});
+  const models::Model& model = *run_.model;
+  const auto drawn = [&](const DialSetting& setting) {
+    tasks::SampleRequest request;
+    request.steps = 3;
+    request.labels = {0, 1, 2, 1};
+    request.thresholds = {&setting.thresholds};
+    return run_.task->sample(model, request);
+  };
+  const std::vector<at::Tensor> expected = {drawn(settings[0]), drawn(settings[1])};
+  std::vector<at::Tensor> found(4);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < found.size(); ++i) {
+    threads.emplace_back([&, i] { found[i] = drawn(settings[i % 2]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].equal(expected[i % 2])) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Race, RaceDial, ::testing::Values("race"));

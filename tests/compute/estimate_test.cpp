@@ -7,8 +7,10 @@
 #include "tests/support/errors.h"
 #include "tests/support/tiny_run.h"
 
-namespace gallop::training {
+namespace gallop::compute {
 namespace {
+
+using training::recipe_in;
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -112,4 +114,4 @@ TEST(Estimate, TellsOfPoolsThatRound) {
 }
 
 }  // namespace
-}  // namespace gallop::training
+}  // namespace gallop::compute

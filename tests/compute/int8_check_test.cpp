@@ -11,6 +11,8 @@
 namespace gallop::compute {
 namespace {
 
+using training::recipe_in;
+
 using ::testing::HasSubstr;
 
 TEST(Int8Check, MeasuresBothWays) {

@@ -95,7 +95,7 @@ REFERENCE_TEST(RaceDitCases, TrainingAndInferenceMatchTheReference, "moe/racedit
     fixture.expect_close(tapped.at("block." + index + ".mlp_input"), out + "moe_input");
     fixture.expect_close(tapped.at("block." + index + ".mlp"), out + "moe_output");
     for (const sparse::PendingUpdate& update : routing[i].pending) update.commit(0);
-    nn::Parameter& threshold = *routing[i].selection->threshold();
+    const nn::Parameter& threshold = *routing[i].selection->threshold();
     EXPECT_EQ(threshold.name(), "blocks." + index + ".moe.router.threshold");
     fixture.expect_close(*threshold, out + "threshold");
     threshold->fill_(fixture.config().at("infer_thresholds").as_array()[i].as_double());

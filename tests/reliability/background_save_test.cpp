@@ -59,7 +59,7 @@ TEST(BackgroundSave, TakesTheStateOfItsStart) {
   runs::BackgroundSaver saver(store);
   std::atomic<bool> before = false;
   const runs::Snapshot snapshot = snapshot_of(10);
-  saver.start(snapshot, runs::recipe_of(10), [&] { before = true; });
+  saver.start(snapshot, recipe_of_step(10), [&] { before = true; });
   files.wait_for_a_save();
   EXPECT_TRUE(before);
   EXPECT_FALSE(saver.poll().has_value());

@@ -20,12 +20,12 @@ using ::testing::HasSubstr;
 class CheckpointDamage : public ::testing::Test {
  protected:
   CheckpointDamage() : store_(run_.path(), {}) {
-    store_.save(snapshot_of(10), runs::recipe_of(10));
-    newer_ = store_.save(snapshot_of(20), runs::recipe_of(20));
+    store_.save(snapshot_of(10), recipe_of_step(10));
+    newer_ = store_.save(snapshot_of(20), recipe_of_step(20));
     for (const std::string& name : names_in(newer_)) content_[name] = read_file(newer_ / name);
   }
 
-  void runs::restore() {
+  void restore() {
     for (const auto& [name, content] : content_) put(newer_ / name, content);
   }
 
@@ -60,7 +60,7 @@ TEST_F(CheckpointDamage, AFlippedByteAnywhere) {
     damaged[content.size() / 2] ^= 1;
     put(newer_ / name, damaged);
     expect_passed_over(name == "manifest.json" ? "step-00000020" : name, "flipped " + name);
-    runs::restore();
+    restore();
   }
   EXPECT_EQ(store_.newest()->step, 20);
 }
@@ -75,7 +75,7 @@ TEST_F(CheckpointDamage, ATruncatedFile) {
     }
     put(newer_ / name, content + "x");
     expect_passed_over(name, name + " with a byte more");
-    runs::restore();
+    restore();
   }
 }
 
@@ -83,7 +83,7 @@ TEST_F(CheckpointDamage, AMissingFile) {
   for (const auto& [name, content] : content_) {
     fs::remove(newer_ / name);
     expect_passed_over(name, "without " + name);
-    runs::restore();
+    restore();
   }
 }
 

@@ -33,7 +33,7 @@ void expect_survives_every_fault(const Breaking& c) {
   const auto save = [](runs::CheckpointStore& store, const runs::Snapshot& snapshot) {
     FailingFileSystem working;
     const auto guard = replace_file_system(working);
-    store.save(snapshot, runs::recipe_of(snapshot.step));
+    store.save(snapshot, recipe_of_step(snapshot.step));
     return working.calls();
   };
   size_t calls = 0;
@@ -55,7 +55,7 @@ void expect_survives_every_fault(const Breaking& c) {
       std::string error = "no error";
       {
         const auto guard = replace_file_system(failing);
-        error = message_of([&] { store.save(c.saved, runs::recipe_of(c.saved.step)); });
+        error = message_of([&] { store.save(c.saved, recipe_of_step(c.saved.step)); });
       }
       if (way.fault == Fault::power_cut) failing.settle(way.lost);
       const std::string where = "fault " + std::to_string(static_cast<int>(way.fault)) + ", lost " +

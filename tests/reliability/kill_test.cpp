@@ -41,7 +41,7 @@ bool killed_at(size_t n, runs::CheckpointStore& store, const runs::Snapshot& sna
   if (child == 0) {
     DeadlyFileSystem files(n);
     const auto guard = replace_file_system(files);
-    store.save(snapshot, runs::recipe_of(snapshot.step));
+    store.save(snapshot, recipe_of_step(snapshot.step));
     _exit(0);
   }
   int status = 0;
@@ -55,13 +55,13 @@ TEST(Kill, AtEveryCallOfASave) {
   for (;; ++n) {
     const TemporaryDirectory run;
     runs::CheckpointStore store(run.path(), keeping(1));
-    store.save(first, runs::recipe_of(10));
+    store.save(first, recipe_of_step(10));
     if (!killed_at(n, store, second)) break;
     const auto newest = store.newest();
     ASSERT_TRUE(newest.has_value()) << "killed at call " << n;
     const runs::Snapshot found = runs::CheckpointStore::load(newest->path);
     ASSERT_TRUE(equal(found, first) || equal(found, second)) << "killed at call " << n;
-    store.save(snapshot_of(30), runs::recipe_of(30));
+    store.save(snapshot_of(30), recipe_of_step(30));
     ASSERT_TRUE(equal(runs::CheckpointStore::load(store.newest()->path), snapshot_of(30)));
     ASSERT_EQ(names_in(run / "checkpoints").size(), 1U) << "killed at call " << n;
   }

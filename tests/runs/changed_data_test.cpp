@@ -20,6 +20,11 @@
 namespace gallop::runs {
 namespace {
 
+using training::message_of;
+using training::put;
+using training::recipe_in;
+using training::Trainer;
+
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;

@@ -11,6 +11,14 @@
 namespace gallop::runs {
 namespace {
 
+using training::equal;
+using training::keeping;
+using training::message_of;
+using training::names_in;
+using training::put;
+using training::recipe_of_step;
+using training::snapshot_of;
+
 using test::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -20,7 +28,8 @@ TEST(Checkpoint, ComesBackBitForBit) {
   TemporaryDirectory run;
   const CheckpointStore store(run.path(), {});
   EXPECT_FALSE(store.newest().has_value());
-  const fs::path path = CheckpointStore(run.path(), {}).save(snapshot_of(1000), recipe_of(1000));
+  const fs::path path =
+      CheckpointStore(run.path(), {}).save(snapshot_of(1000), recipe_of_step(1000));
   EXPECT_EQ(path, run / "checkpoints" / "step-00001000");
   EXPECT_THAT(names_in(path),
               ElementsAre("config.toml", "ema.safetensors", "manifest.json", "model.safetensors",
@@ -30,7 +39,7 @@ TEST(Checkpoint, ComesBackBitForBit) {
   EXPECT_EQ(newest->path, path);
   EXPECT_EQ(newest->step, 1000);
   EXPECT_TRUE(equal(CheckpointStore::load(path), snapshot_of(1000)));
-  EXPECT_EQ(find_recipe(path), recipe_of(1000));
+  EXPECT_EQ(find_recipe(path), recipe_of_step(1000));
 }
 
 TEST(Checkpoint, KeepsTheNewestAndTheMultiples) {
@@ -66,8 +75,8 @@ TEST(Checkpoint, ASaveOfTheSameStepReplaces) {
 TEST(FindWeights, InARunACheckpointOrAFile) {
   TemporaryDirectory run;
   CheckpointStore store(run.path(), {});
-  store.save(snapshot_of(10), recipe_of(10));
-  const fs::path newest = store.save(snapshot_of(20), recipe_of(20));
+  store.save(snapshot_of(10), recipe_of_step(10));
+  const fs::path newest = store.save(snapshot_of(20), recipe_of_step(20));
   put(run / "config.toml", "name = \"run\"\n");
   EXPECT_EQ(find_weights(run.path()), newest / "ema.safetensors");
   EXPECT_EQ(find_weights(run.path(), false), newest / "model.safetensors");
@@ -75,7 +84,7 @@ TEST(FindWeights, InARunACheckpointOrAFile) {
   EXPECT_EQ(find_weights(older), older / "ema.safetensors");
   EXPECT_EQ(find_weights(older / "model.safetensors"), older / "model.safetensors");
   EXPECT_EQ(find_recipe(run.path()), "name = \"run\"\n");
-  EXPECT_EQ(find_recipe(older / "model.safetensors"), recipe_of(10));
+  EXPECT_EQ(find_recipe(older / "model.safetensors"), recipe_of_step(10));
 }
 
 TEST(FindWeights, SaysWhatIsMissingOrDamaged) {

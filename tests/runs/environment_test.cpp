@@ -12,6 +12,9 @@
 namespace gallop::runs {
 namespace {
 
+using training::recipe_in;
+using training::Trainer;
+
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

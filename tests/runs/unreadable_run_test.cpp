@@ -13,6 +13,15 @@
 namespace gallop::runs {
 namespace {
 
+using training::Ended;
+using training::expect_equal_weights;
+using training::log_lines;
+using training::logged;
+using training::message_of;
+using training::put;
+using training::recipe_in;
+using training::Trainer;
+
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;

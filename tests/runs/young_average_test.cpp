@@ -18,6 +18,10 @@
 namespace gallop::runs {
 namespace {
 
+using training::expect_equal_weights;
+using training::recipe_in;
+using training::Trainer;
+
 using test::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::HasSubstr;

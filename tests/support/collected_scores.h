@@ -14,7 +14,7 @@ namespace gallop::training {
 /// What the threshold of one sparse layer is compared with, of all samples at once.
 struct LayerScores {
   std::string layer;
-  sparse::Selection* selection = nullptr;
+  const sparse::Selection* selection = nullptr;
   at::Tensor compared_NLE;
 };
 
@@ -25,6 +25,7 @@ struct CollectedScores {
 
 /// Of fixed batches of training data, as the thresholds are measured on.
 CollectedScores collect_scores(tasks::Task& task, const models::Model& model, int64_t batches,
-                               tasks::Task::Routing routing);
+                               tasks::Task::Routing routing,
+                               const tasks::Inference& inference = {});
 
 }  // namespace gallop::training

@@ -38,9 +38,7 @@ runs::CheckpointConfig keeping(int64_t last, int64_t every) {
   return config;
 }
 
-std::string runs::recipe_of(int64_t step) {
-  return "name = \"step" + std::to_string(step) + "\"\n";
-}
+std::string recipe_of_step(int64_t step) { return "name = \"step" + std::to_string(step) + "\"\n"; }
 
 bool equal(const runs::Snapshot& a, const runs::Snapshot& b) {
   return a.step == b.step && equal(a.model, b.model) && equal(a.ema, b.ema) &&

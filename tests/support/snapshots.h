@@ -10,6 +10,8 @@
 
 namespace gallop::training {
 
+namespace fs = std::filesystem;
+
 /// A snapshot whose every part depends on `step` and `variant`.
 runs::Snapshot snapshot_of(int64_t step, double variant = 0);
 
@@ -18,7 +20,7 @@ bool equal(const runs::Snapshot& a, const runs::Snapshot& b);
 
 runs::CheckpointConfig keeping(int64_t last, int64_t every = 0);
 
-std::string runs::recipe_of(int64_t step);
+std::string recipe_of_step(int64_t step);
 
 /// Sorted names of what a folder holds.
 std::vector<std::string> names_in(const fs::path& folder);

@@ -18,19 +18,22 @@ class UnluckyTask : public tasks::ImageGeneration {
     return out;
   }
   tasks::EvalOutput evaluate(const models::Model& model,
-                             const std::function<void(int64_t, int64_t)>& progress) override {
-    tasks::EvalOutput out = ImageGeneration::evaluate(model, [&](int64_t done, int64_t total) {
+                             const std::function<void(int64_t, int64_t)>& progress,
+                             const tasks::Inference& inference) override {
+    const auto on_batch = [&](int64_t done, int64_t total) {
       const auto inform = [&] { progress(done, total); };
       if (trouble().during_evaluate) return trouble().during_evaluate(inform);
       inform();
-    });
+    };
+    tasks::EvalOutput out = ImageGeneration::evaluate(model, on_batch, inference);
     if (trouble().after_evaluate) trouble().after_evaluate(out);
     return out;
   }
   void route(const models::Model& model, int64_t batches, Routing routing,
-             const std::function<void(const tasks::RoutedBatch&)>& visit) override {
+             const std::function<void(const tasks::RoutedBatch&)>& visit,
+             const tasks::Inference& inference) override {
     if (trouble().before_route) trouble().before_route();
-    ImageGeneration::route(model, batches, routing, visit);
+    ImageGeneration::route(model, batches, routing, visit, inference);
   }
 };
 

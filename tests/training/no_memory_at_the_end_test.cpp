@@ -1,20 +1,14 @@
 // What takes things back does so where there is no memory: a destructor that throws ends the
 // process, in the very situation in which memory is short.
-#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <optional>
 
 #include "gallop/base/progress.h"
-#include "gallop/compute/dial.h"
 #include "gallop/ops/cpu/right_matrices.h"
-#include "gallop/runs/restore.h"
-#include "gallop/sparse/choice/selection.h"
 #include "tests/ops/operator_case.h"
 #include "tests/support/failing_memory.h"
-#include "tests/support/temporary_directory.h"
-#include "tests/support/tiny_run.h"
 
 namespace gallop::training {
 namespace {
@@ -36,28 +30,6 @@ class NoMemoryAtTheEnd : public ::testing::Test {
     ASSERT_TRUE(failed);
   }
 };
-
-TEST_F(NoMemoryAtTheEnd, ADialIsTakenOffAModel) {
-  const test::TemporaryDirectory folder;
-  const auto task = runs::make_task(recipe_in(folder / "run"));
-  const auto model = task->make_model();
-  model->materialize(3, {}, false);
-  compute::DialSetting setting{.active = 2, .range_active = {2}, .thresholds = {}};
-  for (const char* block : {"blocks.0", "blocks.1"}) {
-    setting.thresholds[std::string(block) + ".moe.router.threshold"] = {{}, at::tensor({5.0F})};
-  }
-  std::optional<compute::DialGuard> guard(std::in_place, *model);
-  compute::turn_dial(*model, setting);
-  {
-    const FailingMemory none;
-    guard.reset();
-  }
-  for (nn::Module* module : model->modules()) {
-    auto* selection = dynamic_cast<sparse::Selection*>(module);
-    if (selection == nullptr) continue;
-    EXPECT_TRUE(selection->threshold()->of_samples({}).isnan().all().item<bool>()) << "as made";
-  }
-}
 
 // More at a time than are ever kept for the next ones.
 TEST_F(NoMemoryAtTheEnd, MatricesOfProductsAreGivenBack) {

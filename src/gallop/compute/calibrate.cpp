@@ -156,29 +156,36 @@ at::Tensor used_by(const std::vector<sparse::RoutingRecord>& records) {
 MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& model,
                                       int64_t batches, tasks::Task::Routing routing,
                                       const WantedActives& wanted,
-                                      const std::function<void(int64_t)>& progress, int64_t bytes) {
+                                      const std::function<void(int64_t)>& progress, int64_t bytes,
+                                      const tasks::Inference& inference) {
   const at::NoGradGuard no_grad;
   MeasuredThresholds measured;
   Measurement measurement(wanted, bytes);
   std::vector<at::Tensor> times, losses, actives;
   int64_t done = 0;
-  task.route(model, batches, routing, [&](const tasks::RoutedBatch& batch) {
-    times.push_back(batch.time_B);
-    losses.push_back(batch.loss_B);
-    if (const at::Tensor used = used_by(batch.records); used.defined()) actives.push_back(used);
-    if (done == 0) measurement.begin(batch.records);
-    measurement.add(batch.records);
-    if (progress) progress(done + 1);
-    ++done;
-  });
+  task.route(
+      model, batches, routing,
+      [&](const tasks::RoutedBatch& batch) {
+        times.push_back(batch.time_B);
+        losses.push_back(batch.loss_B);
+        if (const at::Tensor used = used_by(batch.records); used.defined()) actives.push_back(used);
+        if (done == 0) measurement.begin(batch.records);
+        measurement.add(batch.records);
+        if (progress) progress(done + 1);
+        ++done;
+      },
+      inference);
   while (!measurement.end_pass()) {
     log_info("calibration: ", measurement.missing(),
              " numbers of thresholds lie outside the scores that were kept; another pass over the ",
              batches, " batches");
-    task.route(model, batches, routing, [&](const tasks::RoutedBatch& batch) {
-      measurement.add(batch.records);
-      if (progress) progress(batches);
-    });
+    task.route(
+        model, batches, routing,
+        [&](const tasks::RoutedBatch& batch) {
+          measurement.add(batch.records);
+          if (progress) progress(batches);
+        },
+        inference);
   }
   measured.layers = measurement.layers();
   if (!times.empty()) {

@@ -47,7 +47,8 @@ MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& mo
                                       int64_t batches, tasks::Task::Routing routing,
                                       const WantedActives& wanted,
                                       const std::function<void(int64_t batch)>& progress = {},
-                                      int64_t bytes = calibration_bytes);
+                                      int64_t bytes = calibration_bytes,
+                                      const tasks::Inference& inference = {});
 
 /// The threshold of one sparse layer before and after.
 struct CalibratedLayer {

@@ -38,16 +38,6 @@ std::string text_of(double active) {
   return std::string(text, std::to_chars(text, text + sizeof text, active).ptr);
 }
 
-std::map<std::string, sparse::InferenceThreshold*> thresholds_of(models::Model& model) {
-  std::map<std::string, sparse::InferenceThreshold*> all;
-  for (nn::Module* module : model.modules()) {
-    auto* selection = dynamic_cast<sparse::Selection*>(module);
-    if (selection == nullptr || selection->threshold() == nullptr) continue;
-    all.emplace(selection->threshold()->name(), selection->threshold());
-  }
-  return all;
-}
-
 // Equally filled ranges of the times.
 std::vector<double> edges_of(const at::Tensor& time_N, int64_t ranges) {
   const at::Tensor sorted_N = std::get<0>(time_N.to(at::kDouble).sort());
@@ -74,7 +64,7 @@ std::vector<double> candidates_for(const std::vector<double>& actives, int64_t e
 // The settings of one model on one sample of the data.
 class Measurement {
  public:
-  Measurement(tasks::Task& task, models::Model& model, const DialOptions& options)
+  Measurement(tasks::Task& task, const models::Model& model, const DialOptions& options)
       : task_(task), model_(model), options_(options) {
     const auto settings = static_cast<int64_t>(options.actives.size());
     total_ = options.batches * (1 + settings * refinements);
@@ -101,18 +91,21 @@ class Measurement {
   }
 
  private:
-  MeasuredThresholds measure(tasks::Task::Routing routing, const WantedActives& wanted) {
-    return measure_thresholds(task_, model_, options_.batches, routing, wanted, [this](int64_t) {
+  MeasuredThresholds measure(tasks::Task::Routing routing, const WantedActives& wanted,
+                             const tasks::Inference& inference = {}) {
+    const auto progress = [this](int64_t) {
       done_ = std::min(done_ + 1, total_);
       if (options_.progress) options_.progress(done_, total_);
-    });
+    };
+    return measure_thresholds(task_, model_, options_.batches, routing, wanted, progress,
+                              calibration_bytes, inference);
   }
   // What the model does with a setting, and the thresholds for `wanted` from the scores it then
   // gives.
   MeasuredThresholds measure_with(const DialSetting& setting,
                                   std::vector<std::optional<double>> wanted = {}) {
-    turn_dial(model_, setting);
-    return measure(tasks::Task::Routing::inference, [&](int64_t) { return wanted; });
+    return measure(
+        tasks::Task::Routing::inference, [&](int64_t) { return wanted; }, setting.inference());
   }
 
   // One threshold a layer for all noise levels.
@@ -196,7 +189,7 @@ class Measurement {
   }
 
   tasks::Task& task_;
-  models::Model& model_;
+  const models::Model& model_;
   const DialOptions& options_;
   MeasuredThresholds trained_;
   int64_t done_ = 0, total_ = 0;
@@ -209,29 +202,25 @@ class Measurement {
 
 }  // namespace
 
-DialGuard::DialGuard(models::Model& model) {
-  for (const auto& [name, threshold] : thresholds_of(model)) thresholds_.push_back(threshold);
-}
-
-DialGuard::~DialGuard() {
-  for (sparse::InferenceThreshold* threshold : thresholds_) threshold->clear_levels();
-}
-
-std::vector<DialSetting> measure_dial(tasks::Task& task, models::Model& model,
+std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
                                       const DialOptions& options) {
-  const DialGuard guard(model);
   Measurement measurement(task, model, options);
   return measurement.settings();
 }
 
-void turn_dial(models::Model& model, const DialSetting& setting) {
-  const auto own = thresholds_of(model);
+void require_fit(const models::Model& model, const DialSetting& setting) {
+  std::map<std::string, const sparse::InferenceThreshold*> own;
+  for (const nn::Module* module : model.modules()) {
+    const auto* selection = dynamic_cast<const sparse::Selection*>(module);
+    if (selection == nullptr || selection->threshold() == nullptr) continue;
+    own.emplace(selection->threshold()->name(), selection->threshold());
+  }
   for (const auto& [name, levels] : setting.thresholds) {
     require(own.contains(name) && levels.values.sizes().slice(1) == own.at(name)->shape(),
             "the compute dial holds a threshold '", name,
             "' that this model does not have in that shape: it was measured on another model");
+    own.at(name)->require_fit(levels);
   }
-  for (const auto& [name, levels] : setting.thresholds) own.at(name)->set_levels(levels);
 }
 
 void save_dial(const std::filesystem::path& path, const std::vector<DialSetting>& settings,

@@ -24,25 +24,15 @@ constexpr const char* dial_file = "dial.safetensors";
 struct DialSetting {
   double active = 0;                 ///< experts a token, on average over the calibration data
   std::vector<double> range_active;  ///< what each range of noise levels used of them
-  std::map<std::string, sparse::ThresholdLevels> thresholds;
+  sparse::ThresholdSetting thresholds;
 
   /// Inner borders of the ranges, in the times that the network is given.
   const std::vector<double>& edges() const { return thresholds.begin()->second.edges; }
+  /// How a model runs with it; as long as this lives.
+  tasks::Inference inference() const { return {.thresholds = &thresholds}; }
 };
 
 constexpr int64_t refinements = 2;
-
-/// Takes the settings of a dial off a model again, without needing memory for it.
-class DialGuard {
- public:
-  explicit DialGuard(models::Model& model);
-  ~DialGuard();
-  DialGuard(const DialGuard&) = delete;
-  DialGuard& operator=(const DialGuard&) = delete;
-
- private:
-  std::vector<sparse::InferenceThreshold*> thresholds_;
-};
 
 struct DialOptions {
   std::vector<double> actives;  ///< 0 < active <= E, in the order of the settings
@@ -57,14 +47,12 @@ struct DialOptions {
 
 /// Thresholds for each of the numbers of experts: first from the scores of training, then
 /// `refinements` times from those that the model gives with these thresholds, since what a layer
-/// keeps changes the scores of the next. Empty for models without thresholds; the model is as
-/// before at the end.
-std::vector<DialSetting> measure_dial(tasks::Task& task, models::Model& model,
+/// keeps changes the scores of the next. Empty for models without thresholds.
+std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
                                       const DialOptions& options);
 
-/// Puts the thresholds of the setting before those of the model. Throws Error where they are not
-/// those of this model.
-void turn_dial(models::Model& model, const DialSetting& setting);
+/// Throws Error where the thresholds of the setting are not those of this model.
+void require_fit(const models::Model& model, const DialSetting& setting);
 
 /// The settings in a safetensors file, with the metadata of the weights they were measured on.
 void save_dial(const std::filesystem::path& path, const std::vector<DialSetting>& settings,

@@ -32,18 +32,20 @@ std::string ranges_to_markdown(const std::vector<DialRow>& rows) {
 
 }  // namespace
 
-std::vector<DialRow> try_dial(tasks::Task& task, models::Model& model,
+std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
                               const std::vector<DialSetting>& settings,
                               const std::function<void(int64_t, int64_t)>& progress) {
-  const DialGuard guard(model);
   std::vector<DialRow> rows;
   for (const DialSetting& setting : settings) {
-    turn_dial(model, setting);
+    require_fit(model, setting);
     const auto n = static_cast<int64_t>(rows.size()), all = static_cast<int64_t>(settings.size());
     const auto began = std::chrono::steady_clock::now();
-    const tasks::EvalOutput out = task.evaluate(model, [&](int64_t done, int64_t total) {
-      if (progress) progress(n * total + done, all * total);
-    });
+    const tasks::EvalOutput out = task.evaluate(
+        model,
+        [&](int64_t done, int64_t total) {
+          if (progress) progress(n * total + done, all * total);
+        },
+        setting.inference());
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - began;
     rows.push_back(
         {.active = setting.active,
@@ -81,10 +83,9 @@ std::string to_svg(const std::vector<DialRow>& rows) {
                          {by_work, by_time});
 }
 
-formats::Image draw_dial_sheet(const tasks::Task& task, models::Model& model,
+formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each) {
-  const DialGuard guard(model);
   const std::vector<int64_t> rows = runs::shown_classes(model.args().classes);
   tasks::SampleRequest all = request;
   all.labels.clear();
@@ -94,7 +95,8 @@ formats::Image draw_dial_sheet(const tasks::Task& task, models::Model& model,
   std::vector<std::vector<formats::Image>> drawn;
   int64_t side = 0;
   for (const DialSetting& setting : settings) {
-    turn_dial(model, setting);
+    require_fit(model, setting);
+    all.thresholds = {&setting.thresholds};
     const at::Tensor samples = task.sample(model, all);
     side = samples.size(3);
     drawn.push_back(runs::to_images(samples));

@@ -54,9 +54,10 @@ Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::I
     };
   };
   Int8Check check;
+  const tasks::Inference inference{request.thresholds.empty() ? nullptr : request.thresholds[0]};
   std::optional<tasks::EvalOutput> in_float32;
   try {
-    in_float32 = task.evaluate(model, part_progress(0));
+    in_float32 = task.evaluate(model, part_progress(0), inference);
   } catch (const Error& error) {
     check.no_held_out = error.what();
   }
@@ -64,13 +65,14 @@ Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::I
     const ops::Int8Guard guard(weights);
     check.held_out = in_float32->samples;
     check.loss_float = in_float32->losses.at(0).second;
-    check.loss_int8 = task.evaluate(model, part_progress(1)).losses.at(0).second;
+    check.loss_int8 = task.evaluate(model, part_progress(1), inference).losses.at(0).second;
     require(std::isfinite(check.loss_float) && std::isfinite(check.loss_int8),
             "the held-out loss is ", check.loss_float, " in float32 and ", check.loss_int8,
             " in 8 bits: look at the weights with `gallop inspect`");
   }
 
   request.labels.resize(std::min<size_t>(request.labels.size(), int8_check_draws));
+  if (request.thresholds.size() > 1) request.thresholds.resize(request.labels.size());
   check.drawn = static_cast<int64_t>(request.labels.size());
   at::Tensor in_int8, in_float;
   request.progress = part_progress(2);

@@ -11,7 +11,8 @@
 
 namespace gallop::sparse {
 struct RoutingRecord;
-}
+struct RowThresholds;
+}  // namespace gallop::sparse
 
 namespace gallop::nn {
 
@@ -37,6 +38,7 @@ struct ForwardContext {
   at::Tensor time_table_TD;      ///< the same of all noise levels; undefined unless a block asked
   at::Tensor unconditional_B;    ///< bool, rows with the null label; undefined without one
   at::Tensor modality_BL;        ///< int64, 0: tokens that may skip blocks; undefined: all may
+  const sparse::RowThresholds* thresholds = nullptr;      ///< null: those of the model
   std::vector<sparse::RoutingRecord>* routing = nullptr;  ///< null: nobody asked
   Taps* taps = nullptr;                                   ///< null: nobody asked
 };

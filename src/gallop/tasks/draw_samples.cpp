@@ -26,13 +26,32 @@ std::unique_ptr<Sampler> make_sampler(const std::shared_ptr<const Process>& proc
   return config::make<Sampler>(request.sampler, {.process = process, .steps = request.steps});
 }
 
+/// The settings of the samples first <= i < first + count of a request.
+sparse::RowThresholds thresholds_of(const SampleRequest& request, int64_t first, int64_t count,
+                                    at::Device device) {
+  const auto& asked = request.thresholds;
+  if (asked.size() <= 1) return {asked, {}};
+  sparse::RowThresholds settings;
+  settings.setting_B = at::empty({count}, at::TensorOptions(at::kLong));
+  auto* setting = settings.setting_B.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < count; ++i) {
+    auto& all = settings.settings;
+    const auto found = std::find(all.begin(), all.end(), asked[static_cast<size_t>(first + i)]);
+    setting[i] = found - all.begin();
+    if (found == all.end()) all.push_back(asked[static_cast<size_t>(first + i)]);
+  }
+  settings.setting_B = settings.setting_B.to(device);
+  return settings;
+}
+
 /// The network at inference for the labels of one batch.
 Denoiser denoiser(const models::Model& model, const std::shared_ptr<const Process>& process,
-                  const SampleRequest& request, const at::Tensor& label_B) {
-  const diffusion::LabelledDenoiser network = [&model](const at::Tensor& x, const at::Tensor& t_B,
-                                                       const at::Tensor& y_B) {
-    return model.forward(x, {.timestep_B = t_B, .label_B = y_B});
-  };
+                  const SampleRequest& request, const at::Tensor& label_B,
+                  const sparse::RowThresholds& thresholds) {
+  const diffusion::LabelledDenoiser network =
+      [&model, &thresholds](const at::Tensor& x, const at::Tensor& t_B, const at::Tensor& y_B) {
+        return model.forward(x, {.timestep_B = t_B, .label_B = y_B, .thresholds = &thresholds});
+      };
   if (model.args().classes == 0)
     return [network](const at::Tensor& x, const at::Tensor& t_B) { return network(x, t_B, {}); };
   const at::Tensor null_B = at::full(label_B.sizes(), model.args().classes, label_B.options());
@@ -50,6 +69,9 @@ void check_request(const models::Model& model, const std::shared_ptr<const Proce
   const auto count = static_cast<int64_t>(request.labels.size());
   require(count <= std::numeric_limits<int64_t>::max() - request.first, count,
           " samples from number ", request.first, " on would count beyond 2^63 - 1");
+  const auto settings = static_cast<int64_t>(request.thresholds.size());
+  require(settings <= 1 || settings == count, settings, " settings of the thresholds for ", count,
+          " samples: give one for all, or one for each");
   const int64_t classes = model.args().classes;
   if (classes == 0) return;
   for (const int64_t label : request.labels) {
@@ -101,6 +123,7 @@ at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const 
     at::Tensor label_B = at::empty({size}, at::TensorOptions(at::kLong));
     std::copy_n(request.labels.begin() + begin, size, label_B.mutable_data_ptr<int64_t>());
 
+    const sparse::RowThresholds thresholds = thresholds_of(request, begin, size, device);
     const NoiseKey start{.seed = request.seed, .purpose = "sample"};
     const NoiseKey steps{.seed = request.seed, .purpose = "sampler"};
     const auto step_noise = [&](int64_t step) {
@@ -111,7 +134,7 @@ at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const 
         request.progress(n * state.steps + state.step + 1, batches * state.steps);
     };
     drawn.push_back(sampler
-                        ->sample(denoiser(model, process, request, label_B.to(device)),
+                        ->sample(denoiser(model, process, request, label_B.to(device), thresholds),
                                  keyed_noise(start, first, size, shape).to(device), step_noise,
                                  on_step)
                         .to(at::kCPU, at::kFloat));

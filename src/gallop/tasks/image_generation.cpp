@@ -211,7 +211,9 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
 }
 
 EvalOutput ImageGeneration::evaluate(
-    const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress) {
+    const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress,
+    const Inference& inference) {
+  const sparse::RowThresholds thresholds{{inference.thresholds}, {}};
   const at::NoGradGuard no_grad;
   const ops::PrecisionGuard precision(args_.precision);
   const models::PackedForward packed(model);
@@ -230,9 +232,11 @@ EvalOutput ImageGeneration::evaluate(
     const Inputs inputs = corrupt(model, batch, t_N.narrow(0, first, size),
                                   {.seed = args_.seed, .purpose = "held-out.noise"}, first);
     std::vector<sparse::RoutingRecord> routing;
-    const at::Tensor output = model.forward(
-        inputs.noised.x_BCHW,
-        {.timestep_B = inputs.noised.model_time_B, .label_B = inputs.label_B, .routing = &routing});
+    const at::Tensor output =
+        model.forward(inputs.noised.x_BCHW, {.timestep_B = inputs.noised.model_time_B,
+                                             .label_B = inputs.label_B,
+                                             .thresholds = &thresholds,
+                                             .routing = &routing});
     totals.add(routing);
 
     const diffusion::Losses losses = process_->loss(output, inputs.noised);
@@ -264,7 +268,9 @@ EvalOutput ImageGeneration::evaluate(
 }
 
 void ImageGeneration::route(const models::Model& model, int64_t batches, Routing mode,
-                            const std::function<void(const RoutedBatch&)>& visit) {
+                            const std::function<void(const RoutedBatch&)>& visit,
+                            const Inference& inference) {
+  const sparse::RowThresholds thresholds{{inference.thresholds}, {}};
   const at::NoGradGuard no_grad;
   const ops::PrecisionGuard precision(args_.precision);
   data::Loader loader(training_data(), args_.data, args_.batch, args_.seed);
@@ -280,6 +286,7 @@ void ImageGeneration::route(const models::Model& model, int64_t batches, Routing
                                .noise = {.seed = args_.seed,
                                          .purpose = "route.routing",
                                          .sample = static_cast<uint64_t>(n * args_.batch)},
+                               .thresholds = &thresholds,
                                .routing = &batch.records});
     batch.loss_B = process_->loss(output, inputs.noised).main_B;
     visit(batch);

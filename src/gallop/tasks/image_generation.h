@@ -32,11 +32,12 @@ class ImageGeneration : public Task {
   /// The first samples of the test split, at times spread evenly over the process, with noise keyed
   /// by the sample, labels as given. The same for every batch size but for rounding, and but for
   /// selections that mix the samples of a batch.
-  EvalOutput evaluate(
-      const models::Model& model,
-      const std::function<void(int64_t done, int64_t total)>& progress = {}) override;
+  EvalOutput evaluate(const models::Model& model,
+                      const std::function<void(int64_t done, int64_t total)>& progress = {},
+                      const Inference& inference = {}) override;
   void route(const models::Model& model, int64_t batches, Routing routing,
-             const std::function<void(const RoutedBatch&)>& visit) override;
+             const std::function<void(const RoutedBatch&)>& visit,
+             const Inference& inference = {}) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.
   at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
   void check(const models::Model& model, const SampleRequest& request) const override;

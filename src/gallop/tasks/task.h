@@ -14,6 +14,7 @@
 #include "gallop/diffusion/guidance.h"
 #include "gallop/models/model.h"
 #include "gallop/ops/precision.h"
+#include "gallop/sparse/choice/inference_threshold.h"
 #include "gallop/sparse/choice/routing_record.h"
 #include "gallop/sparse/statistics.h"
 
@@ -55,6 +56,11 @@ struct RoutedBatch {
   at::Tensor loss_B;  ///< the main loss of each sample
 };
 
+/// How a model is used, beside its weights.
+struct Inference {
+  const sparse::ThresholdSetting* thresholds = nullptr;  ///< null: those of the model
+};
+
 /// Images that someone wants. Sample i of a seed has the same noise to the bit whatever the count
 /// and the batch size, and is the same but for rounding, unless a selection of the model lets the
 /// samples of a batch compete at inference (see sparse::selections_that_mix_samples).
@@ -67,6 +73,9 @@ struct SampleRequest {
   uint64_t seed = 0;
   int64_t first = 0;   ///< index of the first sample
   int64_t batch = 64;  ///< samples at once
+  /// What stands in place of the model's thresholds, one for all samples or one for each (a null
+  /// pointer: the model's own); empty: nothing. They outlive the request.
+  std::vector<const sparse::ThresholdSetting*> thresholds;
   /// Called after every step of the sampler with what is done of the whole; may throw to stop.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -103,15 +112,16 @@ class Task {
   virtual TrainOutput train(const models::Model& model, int64_t micro_batch) = 0;
   /// The held-out loss; every call uses the same (sample, time, noise). `progress` is called after
   /// every batch with the samples done of all, and may throw to stop.
-  virtual EvalOutput evaluate(
-      const models::Model& model,
-      const std::function<void(int64_t done, int64_t total)>& progress = {}) = 0;
+  virtual EvalOutput evaluate(const models::Model& model,
+                              const std::function<void(int64_t done, int64_t total)>& progress = {},
+                              const Inference& inference = {}) = 0;
   /// Routing of `batches` fixed batches of training data, keyed by the seed, as in training or as
   /// at inference (by thresholds, where the model has them) and without changing anything: what
   /// thresholds are calibrated on. Calls `visit` for each batch.
   enum class Routing { training, inference };
   virtual void route(const models::Model& model, int64_t batches, Routing routing,
-                     const std::function<void(const RoutedBatch&)>& visit) = 0;
+                     const std::function<void(const RoutedBatch&)>& visit,
+                     const Inference& inference = {}) = 0;
   /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1], all finite. Throws Error
   /// for a label that the model does not know, a sampler that does not fit the objective, and a
   /// sample that is not finite, with its index.

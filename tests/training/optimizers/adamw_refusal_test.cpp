@@ -31,7 +31,7 @@ struct Choice : config::Fields<Choice> {
   void fields(config::Visitor& v) override { v.component("optimizer", optimizer, "optimizer"); }
 };
 
-std::unique_ptr<Optimizer> adamw(const nn::Module& model, const std::string& settings) {
+std::unique_ptr<Optimizer> adamw(nn::Module& model, const std::string& settings) {
   Choice choice;
   config::load_text(choice, "optimizer = { kind = \"adamw\", " + settings + " }", "test");
   return config::make<Optimizer>(choice.optimizer, {trainable_parameters(model)});
@@ -136,7 +136,7 @@ TEST(AdamWRefusal, WeightsThatSomethingElseRuinedEndTheRun) {
 }
 
 TEST(AdamWRefusal, SettingsThatCannotWork) {
-  const TensorsModule model({{"w", at::full({1}, 1.0)}});
+  TensorsModule model({{"w", at::full({1}, 1.0)}});
   const auto error = [&](const std::string& settings) {
     return message_of([&] { adamw(model, settings); });
   };

@@ -25,7 +25,7 @@ struct Choice : config::Fields<Choice> {
   void fields(config::Visitor& v) override { v.component("optimizer", optimizer, "optimizer"); }
 };
 
-std::unique_ptr<Optimizer> adamw(const nn::Module& model, const std::string& settings) {
+std::unique_ptr<Optimizer> adamw(nn::Module& model, const std::string& settings) {
   Choice choice;
   config::load_text(choice, "optimizer = { kind = \"adamw\", " + settings + " }", "test");
   return config::make<Optimizer>(choice.optimizer, {trainable_parameters(model)});

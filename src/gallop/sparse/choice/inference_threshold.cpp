@@ -2,6 +2,7 @@
 
 #include <ATen/ops/bucketize.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include "gallop/base/error.h"
 
@@ -17,21 +18,43 @@ InferenceThreshold::InferenceThreshold(nn::Module& owner, std::vector<int64_t> s
     : nn::Parameter(owner, "threshold", std::move(shape), nn::Init::constant(initial),
                     {.decay = false, .buffer = true}) {}
 
-at::Tensor InferenceThreshold::of_samples(const nn::ForwardContext& ctx) const {
-  if (!levels_) return (**this).unsqueeze(0);
-  if (levels_->edges.empty()) return levels_->values.to((**this).options());
+at::Tensor InferenceThreshold::by_setting(const ThresholdSetting* setting,
+                                          const nn::ForwardContext& ctx) const {
+  if (setting == nullptr) return (**this).unsqueeze(0);
+  const auto found = setting->find(name());
+  require(found != setting->end(), name(),
+          ": the setting of the compute dial has no threshold of this name; it has ",
+          setting->empty() ? "none" : setting->begin()->first);
+  const ThresholdLevels& levels = found->second;
+  require_fit(levels);
+  const at::Tensor values = levels.values.to((**this).options());
+  if (levels.edges.empty()) return values;
   require(ctx.timestep_B.defined(), name(),
           ": there are thresholds for ranges of noise levels, and this forward has no times");
-  return levels_->values.to((**this).options()).index_select(0, levels_->range_of(ctx.timestep_B));
+  return values.index_select(0, levels.range_of(ctx.timestep_B));
 }
 
-void InferenceThreshold::set_levels(ThresholdLevels levels) {
+at::Tensor InferenceThreshold::of_samples(const nn::ForwardContext& ctx) const {
+  if (ctx.thresholds == nullptr || ctx.thresholds->settings.empty())
+    return by_setting(nullptr, ctx);
+  const auto& [settings, setting_B] = *ctx.thresholds;
+  at::Tensor all = by_setting(settings[0], ctx);
+  if (!setting_B.defined()) return all;
+  std::vector<int64_t> per_row(static_cast<size_t>(all.dim()), 1);
+  per_row[0] = setting_B.size(0);
+  for (size_t i = 1; i < settings.size(); ++i) {
+    const at::Tensor here = setting_B.eq(static_cast<int64_t>(i)).view(per_row);
+    all = at::where(here, by_setting(settings[i], ctx), all);
+  }
+  return all;
+}
+
+void InferenceThreshold::require_fit(const ThresholdLevels& levels) const {
   std::vector<int64_t> expected{static_cast<int64_t>(levels.edges.size()) + 1};
   expected.insert(expected.end(), shape().begin(), shape().end());
   require(levels.values.sizes() == at::IntArrayRef(expected), name(), ": thresholds of shape ",
           levels.values.sizes(), " for ", expected[0], " ranges of noise levels; expected is ",
           at::IntArrayRef(expected));
-  levels_ = std::move(levels);
 }
 
 }  // namespace gallop::sparse

@@ -2,7 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "gallop/nn/forward_context.h"
@@ -20,21 +21,29 @@ struct ThresholdLevels {
   at::Tensor range_of(const at::Tensor& time_B) const;
 };
 
-/// The buffer `threshold` of a selection, and in its place, as long as someone has set them, one
-/// threshold for each range of noise levels (the compute dial).
+/// One setting of the compute dial: by the name of a threshold what stands in its place.
+using ThresholdSetting = std::map<std::string, ThresholdLevels>;
+
+/// What a forward uses in place of the thresholds of its model, so that rows of one batch may run
+/// with different numbers of experts, and a model that several threads share is never changed.
+struct RowThresholds {
+  std::vector<const ThresholdSetting*> settings;  ///< null pointer: the model's own thresholds
+  at::Tensor setting_B;  ///< int64, which of them each row uses; undefined: all rows the first
+};
+
+/// The buffer `threshold` of a selection.
 class InferenceThreshold : public nn::Parameter {
  public:
   InferenceThreshold(nn::Module& owner, std::vector<int64_t> shape, double initial);
 
-  /// [1, shape] for all samples of this forward, or [B, shape] by the noise level of each. Throws
-  /// Error if there are levels and the forward has no times.
+  /// [1, shape] for all samples of this forward, or [B, shape] by setting and noise level of each.
+  /// Throws Error if there are levels and the forward has no times.
   at::Tensor of_samples(const nn::ForwardContext& ctx) const;
   /// Throws Error where values are not [edges + 1, shape].
-  void set_levels(ThresholdLevels levels);
-  void clear_levels() noexcept { levels_.reset(); }
+  void require_fit(const ThresholdLevels& levels) const;
 
  private:
-  std::optional<ThresholdLevels> levels_;
+  at::Tensor by_setting(const ThresholdSetting* setting, const nn::ForwardContext& ctx) const;
 };
 
 }  // namespace gallop::sparse
