@@ -55,6 +55,9 @@ StepRemarks remarks_of(const TrainOutput& out) {
   StepRemarks remarks;
   for (const sparse::Choice choice : totals.choices()) {
     const sparse::RoutingStatistics routing = totals.statistics(choice);
+    const bool experts = choice == sparse::Choice::expert;
+    remarks.values[experts ? "experts_per_token" : of_choice(choice) + "per_token"] =
+        routing.experts_per_token;
     remarks.values[of_choice(choice) + "max_violation"] = routing.max_violation;
     remarks.values[of_choice(choice) + "starved"] = routing.starved;
   }
