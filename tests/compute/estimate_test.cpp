@@ -70,21 +70,22 @@ TEST(Estimate, ActivationsDoNotHangOnABias) {
 
 // Each part whose memory no matrix shows says it itself.
 TEST(Estimate, CountsWhatKindsKeepBesideTheirMatrices) {
-  const uint64_t plain = estimate_of({}).activations;
   for (const char* more :
        {"model.mlp.router=\"centroid\"", "model.mlp.gate=\"smoothed\"", "model.mlp.active=4",
         "model.mlp.expert=\"neuron\"", "model.attention={kind=\"moh\",shared=1,active=1}",
         "model.block_routing={kind=\"mor\",recursions=3}",
         "model.block_routing=\"timestep_mask\""}) {
     EXPECT_GT(estimate_of({"model.mlp.setting=\"\"", "model.mlp.hidden=8", "model.mlp.active=2",
-                           "model.mlp.experts=4", more})
+                           "model.mlp.experts=4", "model.mlp.losses.per_layer.weight=0", more})
                   .activations,
               estimate_of({"model.mlp.setting=\"\"", "model.mlp.hidden=8", "model.mlp.active=2",
-                           "model.mlp.experts=4"})
+                           "model.mlp.experts=4", "model.mlp.losses.per_layer.weight=0"})
                   .activations)
         << more;
   }
-  EXPECT_LT(estimate_of({"model.block_routing={kind=\"mod\",share=0.25}"}).activations, plain);
+  const char* no_head = "model.mlp.losses.per_layer.weight=0";
+  EXPECT_LT(estimate_of({no_head, "model.block_routing={kind=\"mod\",share=0.25}"}).activations,
+            estimate_of({no_head}).activations);
   EXPECT_GT(activations("{kind=\"soft_moe\",experts=4,slots=2}"), 0U);
 }
 

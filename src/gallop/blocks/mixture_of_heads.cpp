@@ -41,6 +41,7 @@ class MixtureOfHeads : public MultiHead {
             " chosen heads are more than the ", args.heads, " there are");
     require(active_ > 0 || routed == 0, name(), ": no token would use ", routed,
             " of the heads: give attention.active, or share all");
+    sparse::require_shown(name(), losses_, {}, "the attention 'moh' does not show");
     const nn::LinearOptions no_bias{.bias = false,
                                     .attributes = {.beside = true, .role = nn::Role::router}};
     if (active_ > 0) choice_.emplace(*this, "wg", args.D, routed, no_bias);

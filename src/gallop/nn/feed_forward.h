@@ -21,6 +21,8 @@ class FeedForward : public Module {
   using Module::Module;
   /// x_BLD -> [B, L, D].
   virtual at::Tensor forward(const at::Tensor& x_BLD, const ForwardContext& ctx) const = 0;
+  /// What of it cannot work where only some tokens of a sample come; empty: it can.
+  virtual std::string needs_all_tokens() const { return {}; }
 };
 
 }  // namespace gallop::nn

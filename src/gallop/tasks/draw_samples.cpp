@@ -50,7 +50,12 @@ Denoiser denoiser(const models::Model& model, const std::shared_ptr<const Proces
                   const sparse::RowThresholds& thresholds) {
   const diffusion::LabelledDenoiser network =
       [&model, &thresholds](const at::Tensor& x, const at::Tensor& t_B, const at::Tensor& y_B) {
-        return model.forward(x, {.timestep_B = t_B, .label_B = y_B, .thresholds = &thresholds});
+        sparse::RowThresholds of_rows = thresholds;
+        // Guidance runs the samples twice in one forward.
+        if (of_rows.setting_B.defined()) {
+          of_rows.setting_B = of_rows.setting_B.repeat({x.size(0) / of_rows.setting_B.size(0)});
+        }
+        return model.forward(x, {.timestep_B = t_B, .label_B = y_B, .thresholds = &of_rows});
       };
   if (model.args().classes == 0)
     return [network](const at::Tensor& x, const at::Tensor& t_B) { return network(x, t_B, {}); };

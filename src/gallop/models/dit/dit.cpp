@@ -72,6 +72,10 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
                                                                       .blocks = sizes.depth})) {
   attn_->scale_uses(uses());
   mlp_->scale_uses(uses());
+  const std::string whole = mlp_->needs_all_tokens();
+  require(whole.empty() || routing_->gives_all_tokens(), name(), ": the block routing '",
+          settings.block_routing.kind(), "' gives its mlp some of the tokens only, and ", whole,
+          " needs all of them: leave one of the two out");
   routing_->decides();
   is_block();
 }

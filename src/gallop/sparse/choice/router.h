@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
@@ -31,6 +32,8 @@ class Router : public nn::Module {
   };
   using nn::Module::Module;
   virtual Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const = 0;
+  /// The names of what it always shows in Routed::extras.
+  virtual std::vector<std::string> shows() const { return {}; }
   /// Called once, when the layer's experts exist; for the few routers that are made of their
   /// weights. The experts outlive the router's last forward.
   virtual void bind(const Experts&) {}

@@ -56,6 +56,8 @@ class Selection : public nn::Module {
   virtual std::optional<double> kept_a_token() const { return std::nullopt; }
   /// Whether, outside training, no sample of a batch changes what another one gets.
   virtual bool independent_at_inference() const { return !pools().samples; }
+  /// The names of what it always shows in Selected::extras.
+  virtual std::vector<std::string> shows() const { return {}; }
   /// The threshold buffer, or null for a kind that has none.
   virtual InferenceThreshold* threshold() { return nullptr; }
   const InferenceThreshold* threshold() const { return const_cast<Selection*>(this)->threshold(); }

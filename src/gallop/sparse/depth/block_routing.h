@@ -30,6 +30,8 @@ class BlockRouting : public nn::Module {
                              const nn::ForwardContext& ctx) const = 0;
   /// Each time that the block is applied: the share of a sample's tokens that it works on.
   virtual std::vector<double> shares() const { return {1}; }
+  /// Whether the block always sees all tokens of a sample.
+  virtual bool gives_all_tokens() const { return true; }
   /// How many noise levels it wants embedded for training (`time_table_TD`); 0: none.
   virtual int64_t time_table() const { return 0; }
 };

@@ -52,6 +52,7 @@ class Mod : public BlockRouting {
     return {.kept = numbers, .passing = numbers};
   }
 
+  bool gives_all_tokens() const override { return !router_; }
   std::vector<double> shares() const override {
     if (!router_) return {1};
     return {static_cast<double>(kept_of(tokens_)) / static_cast<double>(tokens_)};

@@ -53,6 +53,7 @@ class Mor : public BlockRouting {
     return {.kept = numbers, .passing = numbers};
   }
 
+  bool gives_all_tokens() const override { return false; }
   std::vector<double> shares() const override {
     std::vector<double> shares(N(), 1);
     if (settings_.choice != "expert") return shares;

@@ -75,6 +75,7 @@ class PMod : public BlockRouting {
     return {.kept = numbers, .passing = numbers};
   }
 
+  bool gives_all_tokens() const override { return !router_; }
   std::vector<double> shares() const override { return {share_}; }
 
  private:

@@ -129,6 +129,11 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
   selection_ = config::make<Selection>(
       settings.selection,
       {.parent = this, .experts = E, .tokens = args.tokens, .active = k, .D = args.D});
+  std::vector<std::string> shown = router_->shows();
+  for (const std::string& part : selection_->shows()) shown.push_back(part);
+  require_shown(name(), losses_, shown,
+                "neither the router '" + settings.router.kind() + "' nor the selection '" +
+                    settings.selection.kind() + "' shows");
   router_->decides();
   gate_->decides();
   selection_->decides();
@@ -139,6 +144,13 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
                                                               .hidden = settings.hidden_of(args.D),
                                                               .active = k});
   router_->bind(*experts_);
+}
+
+std::string Moe::needs_all_tokens() const {
+  for (const auto& loss : losses_) {
+    if (loss->needs_head()) return "its loss '" + loss->kind() + "'";
+  }
+  return {};
 }
 
 // Pools keep whole numbers: K = floor(k * pool / E), as Expert Race defines it.

@@ -18,12 +18,14 @@ struct CapacitySettings : config::Fields<CapacitySettings> {
 const config::Register<SparseLoss, CapacitySettings> registered{
     "capacity", "cross-entropy of predicted with taken pairs, for selection diffmoe",
     "DiffMoE, arXiv 2503.14487", [](const CapacitySettings& settings, const auto&) {
-      return std::make_unique<RecordLoss>("capacity", settings.weight,
-                                          [](const RoutingRecord& record) {
-                                            const at::Tensor& logits = record.extra("capacity");
-                                            return at::binary_cross_entropy_with_logits(
-                                                logits, record.mask_BLE.to(logits.scalar_type()));
-                                          });
+      return std::make_unique<RecordLoss>(
+          "capacity", settings.weight,
+          [](const RoutingRecord& record) {
+            const at::Tensor& logits = record.extra("capacity");
+            return at::binary_cross_entropy_with_logits(logits,
+                                                        record.mask_BLE.to(logits.scalar_type()));
+          },
+          std::vector<std::string>{"capacity"});
     }};
 
 }  // namespace

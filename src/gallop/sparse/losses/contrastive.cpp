@@ -40,7 +40,8 @@ const config::Register<SparseLoss, ContrastiveSettings> registered{
             const at::Tensor& prototypes_ED = record.extra("prototypes");
             return contrastive(prototypes_ED, record.x_BLD.flatten(0, 1),
                                record.mask_BLE.flatten(0, 1), temperature);
-          });
+          },
+          std::vector<std::string>{"prototypes"});
     }};
 
 }  // namespace

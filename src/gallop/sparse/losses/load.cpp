@@ -33,7 +33,8 @@ const config::Register<SparseLoss, ScopedLossSettings> registered{
     "Shazeer et al., arXiv 1701.06538", [](const ScopedLossSettings& settings, const auto&) {
       return std::make_unique<RecordLoss>(
           "load", settings.weight,
-          [settings](const RoutingRecord& record) { return load(settings, record); });
+          [settings](const RoutingRecord& record) { return load(settings, record); },
+          std::vector<std::string>{"clean_logits", "noise_scale"});
     }};
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 
 namespace gallop::sparse {
@@ -23,6 +24,17 @@ std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& c
     if (loss->weight() != 0) losses.push_back(std::move(loss));
   }
   return losses;
+}
+
+void require_shown(const std::string& layer, const std::vector<std::unique_ptr<SparseLoss>>& losses,
+                   const std::vector<std::string>& shown, const std::string& by) {
+  for (const auto& loss : losses) {
+    for (const std::string& needed : loss->needs()) {
+      require(std::find(shown.begin(), shown.end(), needed) != shown.end(), layer, ": the loss '",
+              loss->kind(), "' needs ", needed, ", which ", by,
+              "; leave the loss out, or choose the part that it is made for");
+    }
+  }
 }
 
 at::Tensor SparseLoss::joint_value(const std::vector<const RoutingRecord*>&) const { return {}; }

@@ -26,6 +26,9 @@ class SparseLoss {
   virtual double weight() const = 0;
   /// Whether the router must carry a head that predicts the training target.
   virtual bool needs_head() const { return false; }
+  /// What the router or the selection must show (Router::shows); their names in
+  /// RoutingRecord::extras.
+  virtual std::vector<std::string> needs() const { return {}; }
   /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
   virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
   /// The total of all layers of this kind, for one that looks at them together; undefined in
@@ -37,10 +40,14 @@ class SparseLoss {
 class RecordLoss : public SparseLoss {
  public:
   using Value = std::function<at::Tensor(const RoutingRecord& record)>;
-  RecordLoss(std::string kind, double weight, Value value)
-      : kind_(std::move(kind)), weight_(weight), value_(std::move(value)) {}
+  RecordLoss(std::string kind, double weight, Value value, std::vector<std::string> needs = {})
+      : kind_(std::move(kind)),
+        weight_(weight),
+        value_(std::move(value)),
+        needs_(std::move(needs)) {}
   std::string kind() const override { return kind_; }
   double weight() const override { return weight_; }
+  std::vector<std::string> needs() const override { return needs_; }
   at::Tensor value(const RoutingRecord& record, const at::Tensor&) const override {
     return value_(record);
   }
@@ -49,6 +56,7 @@ class RecordLoss : public SparseLoss {
   std::string kind_;
   double weight_;
   Value value_;
+  std::vector<std::string> needs_;
 };
 
 /// The [model.mlp.losses] table: one sub-table a registered kind, all off by default.
@@ -60,6 +68,11 @@ struct SparseLossesConfig : config::Fields<SparseLossesConfig> {
 /// The kinds whose weight is not 0.
 std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& config,
                                                      const SparseLoss::Args& args);
+
+/// Throws Error for a loss that needs what is not among `shown`, with the layer, the loss and `by`:
+/// "the attention 'moh' does not show".
+void require_shown(const std::string& layer, const std::vector<std::unique_ptr<SparseLoss>>& losses,
+                   const std::vector<std::string>& shown, const std::string& by);
 
 /// The sum over the layers that have a kind of loss with the same weight and choose from the same
 /// kind of thing. `kind` is the loss's, with "heads_" before it for heads where experts have that

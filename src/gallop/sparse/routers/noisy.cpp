@@ -19,6 +19,8 @@ class NoisyRouter : public Router {
                {.bias = false, .weight_init = nn::Init::zeros(), .attributes = {.beside = true}}),
         head_(*this, args) {}
 
+  std::vector<std::string> shows() const override { return {"clean_logits", "noise_scale"}; }
+
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
     const at::Tensor clean_BLE = gate_.forward(x_BLD);
     if (!ctx.training) return {.logits_BLE = clean_BLE};

@@ -13,6 +13,8 @@ class PrototypeRouter : public Router {
         prototypes_(*this, "prototypes.weight", {args.experts, args.D}, nn::Init::normal(0.02)),
         head_(*this, args) {}
 
+  std::vector<std::string> shows() const override { return {"prototypes"}; }
+
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
     return {.logits_BLE = cosines(x_BLD, *prototypes_),
             .head_BLH = head_.forward(x_BLD, ctx),

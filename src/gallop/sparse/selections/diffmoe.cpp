@@ -71,6 +71,7 @@ class DiffMoeSelection : public Selection {
     return experts_ * kept_of_pool(active_, samples * tokens_, experts_);
   }
   bool independent_at_inference() const override { return settings_.inference == "pairs"; }
+  std::vector<std::string> shows() const override { return {"capacity"}; }
   InferenceThreshold* threshold() override { return &threshold_; }
 
   at::Tensor threshold_scores(const at::Tensor& compared_NLE) const override {
