@@ -36,7 +36,7 @@
 #include "gallop/runs/device.h"
 #include "gallop/runs/restore.h"
 #include "gallop/runs/sample_sheet.h"
-#include "gallop/sparse/layers/mixing.h"
+#include "gallop/sparse/choice/mixing.h"
 
 namespace gallop {
 namespace {

@@ -197,6 +197,15 @@ def call(program, folder, *arguments):
         raise Failure(f"gallop {' '.join(arguments)} ended with status {done.returncode}:\n{done.stdout[-3000:]}")
 
 
+def train(program, folder, name):
+    """The run of a case from its beginning, in folder/run, and its data beside it."""
+    write_data(folder)
+    (folder / "golden.toml").write_text(RECIPE)
+    change = [word for key in CASES[name] for word in ("--set", key)]
+    call(program, folder, "train", "golden.toml", "--out", "run", *change)
+    return folder / "run"
+
+
 def end_of(run):
     """Hashes and numbers of a run that has ended."""
     lines = log_lines(run)
@@ -211,11 +220,7 @@ def run_case(program, name, resume_from):
     """All results of a case: {"hashes": part -> hash, "numbers": part -> numbers, "machine": text}."""
     with tempfile.TemporaryDirectory(prefix="gallop-golden-") as temporary:
         folder = pathlib.Path(temporary)
-        write_data(folder)
-        (folder / "golden.toml").write_text(RECIPE)
-        change = [word for key in CASES[name] for word in ("--set", key)]
-        call(program, folder, "train", "golden.toml", "--out", "run", *change)
-        trained, losses, environment = end_of(folder / "run")
+        trained, losses, environment = end_of(train(program, folder, name))
         hashes, numbers = {f"training: {k}": v for k, v in trained.items()}, {"losses": losses}
         sample = ["sample", "run", "--seed", "3", "--count", "6", "--out"]
         call(program, folder, *sample, "samples.safetensors")
@@ -352,18 +357,14 @@ def keep(args):
             continue
         kept = STORE / "runs" / name
         with tempfile.TemporaryDirectory(prefix="gallop-golden-") as temporary:
-            folder = pathlib.Path(temporary)
-            write_data(folder)
-            (folder / "golden.toml").write_text(RECIPE)
-            change = [word for key in CASES[name] for word in ("--set", key)]
             # The whole run, and what it had written at the step that is kept.
-            call(args.program, folder, "train", "golden.toml", "--out", "run", *change)
+            run = train(args.program, pathlib.Path(temporary), name)
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(parents=True)
-            shutil.copy(folder / "run/config.toml", kept)
+            shutil.copy(run / "config.toml", kept)
             step = f"checkpoints/step-{KEPT_STEP:08d}"
-            shutil.copytree(folder / "run" / step, kept / step)
-            lines = [l for l in (folder / "run/log.jsonl").read_text().splitlines() if json.loads(l)["step"] <= KEPT_STEP]
+            shutil.copytree(run / step, kept / step)
+            lines = [l for l in (run / "log.jsonl").read_text().splitlines() if json.loads(l)["step"] <= KEPT_STEP]
             (kept / "log.jsonl").write_text("\n".join(lines) + "\n")
     return 0
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/layers/mixing.h"
+#include "gallop/sparse/choice/mixing.h"
 #include "tests/support/weights.h"
 
 namespace gallop::sparse {

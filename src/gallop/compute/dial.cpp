@@ -210,10 +210,9 @@ std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& mo
 
 void require_fit(const models::Model& model, const DialSetting& setting) {
   std::map<std::string, const sparse::InferenceThreshold*> own;
-  for (const nn::Module* module : model.modules()) {
-    const auto* selection = dynamic_cast<const sparse::Selection*>(module);
-    if (selection == nullptr || selection->threshold() == nullptr) continue;
-    own.emplace(selection->threshold()->name(), selection->threshold());
+  for (const sparse::Selection* selection : sparse::selections_of(model)) {
+    const sparse::InferenceThreshold* threshold = selection->threshold();
+    if (threshold != nullptr) own.emplace(threshold->name(), threshold);
   }
   for (const auto& [name, levels] : setting.thresholds) {
     require(own.contains(name) && levels.values.sizes().slice(1) == own.at(name)->shape(),

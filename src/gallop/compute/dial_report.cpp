@@ -88,10 +88,7 @@ formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& mod
                                const tasks::SampleRequest& request, int64_t each) {
   const std::vector<int64_t> rows = runs::shown_classes(model.args().classes);
   tasks::SampleRequest all = request;
-  all.labels.clear();
-  for (const int64_t label : rows) {
-    all.labels.insert(all.labels.end(), static_cast<size_t>(each), label);
-  }
+  all.labels = runs::labels_of_rows(rows, each);
   std::vector<std::vector<formats::Image>> drawn;
   int64_t side = 0;
   for (const DialSetting& setting : settings) {

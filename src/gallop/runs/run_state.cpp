@@ -33,8 +33,6 @@ std::map<std::string, Json> activities_of_old(const Json& json, int64_t step) {
   };
   put("log", "summed_steps", json.at("summed_steps"));
   put("log", "sums", json.at("sums"));
-  put("log", "last", json.at("last_train"));
-  put("evaluate", "last", json.at("last_eval"));
   // Those from before these were kept were written after both.
   for (const auto& [activity, key] : {std::pair("evaluate", "evaluated"), {"generate", "drawn"}}) {
     const Json* done = json.find(key);

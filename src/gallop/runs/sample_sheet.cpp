@@ -34,6 +34,12 @@ std::vector<int64_t> shown_classes(int64_t classes) {
   return labels;
 }
 
+std::vector<int64_t> labels_of_rows(const std::vector<int64_t>& rows, int64_t each) {
+  std::vector<int64_t> labels;
+  for (const int64_t label : rows) labels.insert(labels.end(), static_cast<size_t>(each), label);
+  return labels;
+}
+
 std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
   const at::Tensor samples = samples_NCHW.to(at::kCPU, at::kFloat).contiguous();
   const int64_t N = samples.size(0), size = samples.numel() / std::max<int64_t>(N, 1);
@@ -55,10 +61,7 @@ formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& m
   const std::vector<int64_t> rows = classes == 0
                                         ? std::vector<int64_t>(static_cast<size_t>(per_class), 0)
                                         : shown_classes(classes);
-  request.labels.clear();
-  for (const int64_t label : rows) {
-    request.labels.insert(request.labels.end(), static_cast<size_t>(per_class), label);
-  }
+  request.labels = labels_of_rows(rows, per_class);
   const at::Tensor samples = task.sample(model, request);
   return data::make_sheet(to_images(samples), per_class, data::sheet_scale(samples.size(3)));
 }

@@ -17,6 +17,9 @@ tasks::SampleRequest sample_request(const Recipe& recipe);
 /// model without classes.
 std::vector<int64_t> shown_classes(int64_t classes);
 
+/// The labels of a sheet: each one `each` times.
+std::vector<int64_t> labels_of_rows(const std::vector<int64_t>& rows, int64_t each);
+
 /// Samples [N, C, H, W] in [-1, 1] as pictures. Throws Error, with its index, for one that is not
 /// finite.
 std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW);

@@ -53,17 +53,20 @@ StepRemarks remarks_of(const TrainOutput& out) {
   sparse::RoutingTotals totals;
   totals.add(out.routing);
   StepRemarks remarks;
-  for (const sparse::Choice choice : totals.choices()) {
+  const std::vector<sparse::Choice> choices = totals.choices();
+  // The status line is of experts, where there are some.
+  const bool experts =
+      std::find(choices.begin(), choices.end(), sparse::Choice::expert) != choices.end();
+  const sparse::Choice noted = experts ? sparse::Choice::expert : choices.front();
+  for (const sparse::Choice choice : choices) {
     const sparse::RoutingStatistics routing = totals.statistics(choice);
-    const bool experts = choice == sparse::Choice::expert;
-    remarks.values[experts ? "experts_per_token" : of_choice(choice) + "per_token"] =
+    const bool of_experts = choice == sparse::Choice::expert;
+    remarks.values[of_experts ? "experts_per_token" : of_choice(choice) + "per_token"] =
         routing.experts_per_token;
     remarks.values[of_choice(choice) + "max_violation"] = routing.max_violation;
     remarks.values[of_choice(choice) + "starved"] = routing.starved;
+    if (choice == noted) remarks.note = "MaxVio " + fixed(routing.max_violation, 2);
   }
-  sparse::RoutingStatistics routing = totals.statistics();
-  if (routing.active == 0) routing = totals.statistics(totals.choices().front());
-  remarks.note = "MaxVio " + fixed(routing.max_violation, 2);
   return remarks;
 }
 

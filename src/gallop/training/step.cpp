@@ -89,7 +89,6 @@ void Stepper::apply(StepReport& report, runs::RunState& state) {
     state.applied += 1;
     state.skipped_in_row = 0;
     state.spikes.add(report.loss(), report.norm());
-    clear_gradients(parameters_);
   } else {
     report.gradient = first_non_finite_gradient(parameters_);
     state.skipped += 1;

@@ -49,8 +49,10 @@ class Stepper {
   /// Losses and gradients of the next step. Throws what reading or routing throws; nothing has
   /// changed then.
   StepReport compute(const runs::RunState& state);
-  /// The update, or the reason for none; counts the step in `state`.
+  /// The update, or the reason for none; counts the step in `state`. The gradients stay, for who
+  /// looks at a step that was not applied.
   void apply(StepReport& report, runs::RunState& state);
+  /// Before the next step, whatever became of this one.
   void forget_gradients();
 
   Optimizer& optimizer() { return *optimizer_; }

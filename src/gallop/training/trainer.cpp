@@ -66,8 +66,9 @@ Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow)
            recipe_.train.precision);
   const auto checkpoint = store_.newest();
   if (recipe_.eval.every > 0) held_out_ = runs::held_out_metadata(task_->held_out_info());
+  runs::ResumeChanges changes;
   if (checkpoint) {
-    compare(*checkpoint, allow);
+    changes = compare(*checkpoint, allow);
   } else {
     runs::require_known_keys(allow, {&recipe_});
   }
@@ -77,7 +78,7 @@ Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow)
   average_->materialize(seed, placement, false);
   stepper_.emplace(recipe_, *task_, *model_, *average_);
   if (checkpoint) {
-    go_on_from(*checkpoint, environment);
+    go_on_from(*checkpoint, changes, environment);
   } else {
     start_fresh();
   }
@@ -96,10 +97,10 @@ Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow)
 
 Trainer::~Trainer() = default;
 
-void Trainer::compare(const runs::SavedCheckpoint& checkpoint,
-                      const std::vector<std::string>& allow) {
+runs::ResumeChanges Trainer::compare(const runs::SavedCheckpoint& checkpoint,
+                                     const std::vector<std::string>& allow) {
   const bool evaluates = recipe_.eval.every > 0;
-  changes_ = runs::compare_with_checkpoint(
+  return runs::compare_with_checkpoint(
       checkpoint.path, runs::CheckpointStore::load(checkpoint.path),
       {.recipe = recipe_,
        .data = task_->data_info(),
@@ -108,7 +109,7 @@ void Trainer::compare(const runs::SavedCheckpoint& checkpoint,
 }
 
 void Trainer::go_on_from(const runs::SavedCheckpoint& checkpoint,
-                         const runs::Environment& environment) {
+                         const runs::ResumeChanges& changes, const runs::Environment& environment) {
   const std::string what = checkpoint.path.string();
   runs::Snapshot snapshot = runs::CheckpointStore::load(checkpoint.path);
   models::load_weights(*model_, by_name(std::move(snapshot.model)), what + "/model.safetensors");
@@ -122,8 +123,8 @@ void Trainer::go_on_from(const runs::SavedCheckpoint& checkpoint,
   // For a session that evaluates.
   if (recipe_.eval.every == 0) held_out_ = snapshot.model_metadata["held_out"];
   log_info("going on from step ", state_.step, " and sample ", state_.samples, " (", what, ")");
-  for (const std::string& line : changes_.accepted) log_info("changed since: ", line);
-  for (const std::string& line : changes_.warnings) log_warning("changed since: ", line);
+  for (const std::string& line : changes.accepted) log_info("changed since: ", line);
+  for (const std::string& line : changes.warnings) log_warning("changed since: ", line);
   for (const std::string& line : runs::differences(state_.environment, environment)) {
     log_warning("not as before: ", line,
                 "; results may differ in their last digits from those of a run that stayed as it "

@@ -49,8 +49,10 @@ class Trainer {
 
  private:
   /// The changes of recipe and data since the checkpoint; throws Error for those that are refused.
-  void compare(const runs::SavedCheckpoint& checkpoint, const std::vector<std::string>& allow);
-  void go_on_from(const runs::SavedCheckpoint& checkpoint, const runs::Environment& environment);
+  runs::ResumeChanges compare(const runs::SavedCheckpoint& checkpoint,
+                              const std::vector<std::string>& allow);
+  void go_on_from(const runs::SavedCheckpoint& checkpoint, const runs::ResumeChanges& changes,
+                  const runs::Environment& environment);
   void start_fresh();
   void take_steps(int64_t until);
   void between_steps();
@@ -67,7 +69,6 @@ class Trainer {
   runs::RunDirectory directory_;
   runs::CheckpointStore store_;
   std::string held_out_;  ///< the split as metadata; empty where the run never evaluates
-  runs::ResumeChanges changes_;
   runs::RunState state_;
   std::optional<Stepper> stepper_;
   std::unique_ptr<runs::RunLog> log_;

@@ -24,7 +24,9 @@ class PooledSelection : public Selection {
   std::optional<int64_t> kept_pairs(int64_t samples) const override;
   std::optional<double> kept_a_token() const override;
   bool independent_at_inference() const override;
-  InferenceThreshold* threshold() override { return threshold_ ? &*threshold_ : nullptr; }
+  const InferenceThreshold* threshold() const override {
+    return threshold_ ? &*threshold_ : nullptr;
+  }
   at::Tensor threshold_scores(const at::Tensor& gate_NLE) const override;
   int64_t threshold_rank(int64_t scores, std::optional<double> active) const override;
 

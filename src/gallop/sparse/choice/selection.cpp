@@ -38,10 +38,18 @@ at::Tensor Selection::exact_threshold(const at::Tensor& compared_NLE,
   return std::get<0>(scores.kthvalue(rank, -1));
 }
 
+std::vector<const Selection*> selections_of(const nn::Module& model) {
+  std::vector<const Selection*> selections;
+  for (const nn::Module* module : model.modules()) {
+    if (const auto* selection = dynamic_cast<const Selection*>(module))
+      selections.push_back(selection);
+  }
+  return selections;
+}
+
 bool has_thresholds(const nn::Module& model) {
-  return std::ranges::any_of(model.modules(), [](const nn::Module* module) {
-    const auto* selection = dynamic_cast<const Selection*>(module);
-    return selection != nullptr && selection->threshold() != nullptr;
+  return std::ranges::any_of(selections_of(model), [](const Selection* selection) {
+    return selection->threshold() != nullptr;
   });
 }
 

@@ -59,8 +59,7 @@ class Selection : public nn::Module {
   /// The names of what it always shows in Selected::extras.
   virtual std::vector<std::string> shows() const { return {}; }
   /// The threshold buffer, or null for a kind that has none.
-  virtual InferenceThreshold* threshold() { return nullptr; }
-  const InferenceThreshold* threshold() const { return const_cast<Selection*>(this)->threshold(); }
+  virtual const InferenceThreshold* threshold() const { return nullptr; }
   /// From what the threshold is compared with, [N, L, E] of some samples: the scores that each
   /// number of the threshold buffer is compared with, [shape of the buffer, scores]. Those of more
   /// samples stand behind them. Only for kinds with a threshold.
@@ -75,7 +74,9 @@ class Selection : public nn::Module {
                              std::optional<double> active = {}) const;
 };
 
-/// Whether a selection of the model has an inference threshold.
+/// All selections of a model, each before those that it holds.
+std::vector<const Selection*> selections_of(const nn::Module& model);
+/// Whether one of them has an inference threshold.
 bool has_thresholds(const nn::Module& model);
 
 }  // namespace gallop::sparse

@@ -2,9 +2,15 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
 
 namespace gallop::sparse {
+
+at::Tensor token_scores(const nn::Linear& router, const at::Tensor& x_BLD) {
+  const ops::PrecisionGuard exact(ops::Precision::float32);
+  return router.forward(x_BLD).squeeze(-1);
+}
 
 at::Tensor best_positions(const at::Tensor& key_BL, int64_t K) {
   const at::NoGradGuard no_grad;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gallop/nn/forward_context.h"
+#include "gallop/nn/linear.h"
 #include "gallop/nn/module.h"
 
 namespace gallop::sparse {
@@ -36,6 +37,9 @@ class BlockRouting : public nn::Module {
   virtual int64_t time_table() const { return 0; }
 };
 
+/// What a router of one column gives each token, [B, L]: in float32 in every precision, since their
+/// order decides.
+at::Tensor token_scores(const nn::Linear& router, const at::Tensor& x_BLD);
 /// [B, K] int64, ascending: the K entries of each row that come first by (value descending, index
 /// ascending).
 at::Tensor best_positions(const at::Tensor& key_BL, int64_t K);

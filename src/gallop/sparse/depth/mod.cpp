@@ -4,7 +4,6 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/ops/precision.h"
 #include "gallop/sparse/depth/block_routing.h"
 
 namespace gallop::sparse {
@@ -37,7 +36,7 @@ class Mod : public BlockRouting {
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext&) const override {
     if (!router_) return body(x_BLD, {}, {});
-    const at::Tensor score_BL = scores(x_BLD);
+    const at::Tensor score_BL = token_scores(*router_, x_BLD);
     const at::Tensor positions_BK = best_positions(score_BL, kept_of(x_BLD.size(1)));
     const at::Tensor x_BKD = at_positions(x_BLD, positions_BK);
     const at::Tensor change_BKD = body(x_BKD, positions_BK, {}).sub(x_BKD);
@@ -61,11 +60,6 @@ class Mod : public BlockRouting {
  private:
   int64_t kept_of(int64_t L) const {
     return std::max<int64_t>(1, static_cast<int64_t>(share_ * static_cast<double>(L) + 1e-9));
-  }
-  // [B, L]; their order decides, so they stay float32.
-  at::Tensor scores(const at::Tensor& x_BLD) const {
-    const ops::PrecisionGuard exact(ops::Precision::float32);
-    return router_->forward(x_BLD).squeeze(-1);
   }
 
   double share_;

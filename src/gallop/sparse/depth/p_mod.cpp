@@ -8,7 +8,6 @@
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/ops/precision.h"
 #include "gallop/sparse/depth/block_routing.h"
 
 namespace gallop::sparse {
@@ -47,7 +46,7 @@ class PMod : public BlockRouting {
   at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
     if (!router_) return body(x_BLD, {}, {});
-    at::Tensor weight_BL = scores(x_BLD).tanh().mul(swing_).add(1);
+    at::Tensor weight_BL = token_scores(*router_, x_BLD).tanh().mul(swing_).add(1);
     at::Tensor key_BL = weight_BL.detach();
     int64_t always = 0;
     if (ctx.modality_BL.defined()) {
@@ -83,11 +82,6 @@ class PMod : public BlockRouting {
   int64_t kept_of(int64_t routed) const {
     const auto kept = static_cast<int64_t>(share_ * static_cast<double>(routed) + 1e-9);
     return share_ > 0 && routed > 0 ? std::max<int64_t>(1, kept) : kept;
-  }
-  // [B, L]; their order decides, so they stay float32.
-  at::Tensor scores(const at::Tensor& x_BLD) const {
-    const ops::PrecisionGuard exact(ops::Precision::float32);
-    return router_->forward(x_BLD).squeeze(-1);
   }
 
   int64_t width_;

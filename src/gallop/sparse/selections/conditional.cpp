@@ -32,7 +32,7 @@ class ConditionalSelection : public Selection {
   std::optional<double> kept_a_token() const override { return of_->kept_a_token(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
   std::vector<std::string> shows() const override { return of_->shows(); }
-  InferenceThreshold* threshold() override { return of_->threshold(); }
+  const InferenceThreshold* threshold() const override { return of_->threshold(); }
   at::Tensor threshold_scores(const at::Tensor& gate_NLE) const override {
     return of_->threshold_scores(gate_NLE);
   }

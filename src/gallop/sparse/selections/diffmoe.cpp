@@ -72,7 +72,7 @@ class DiffMoeSelection : public Selection {
   }
   bool independent_at_inference() const override { return settings_.inference == "pairs"; }
   std::vector<std::string> shows() const override { return {"capacity"}; }
-  InferenceThreshold* threshold() override { return &threshold_; }
+  const InferenceThreshold* threshold() const override { return &threshold_; }
 
   at::Tensor threshold_scores(const at::Tensor& compared_NLE) const override {
     return by_expert(compared_NLE);

@@ -24,13 +24,9 @@ class Evaluation : public Activity {
   Json state() const override {
     Json json = Json::object();
     json["step"] = done_;
-    json["last"] = runs::to_json(last_);
     return json;
   }
-  void restore(const Json& json) override {
-    done_ = json.at("step").as_int();
-    last_ = runs::numbers_from_json(json.at("last"));
-  }
+  void restore(const Json& json) override { done_ = json.at("step").as_int(); }
 
  private:
   void evaluate(Run& run) {
@@ -39,15 +35,13 @@ class Evaluation : public Activity {
     done_ = run.state.step;
     const tasks::EvalRemarks remarks = tasks::remarks_of(out, run.average);
     if (!remarks.note.empty()) run.note = remarks.note;
-    last_ = remarks.values;
-    run.record("eval", {last_.begin(), last_.end()});
+    run.record("eval", {remarks.values.begin(), remarks.values.end()});
     log_info("step ", done_, ", held-out (", out.samples, " samples, EMA weights):", remarks.text);
     run.warn_of_young_average();
     if (!remarks.warning.empty()) log_warning("step ", done_, ": ", remarks.warning);
   }
 
-  int64_t done_ = 0;                    // the step of the last one
-  std::map<std::string, double> last_;  // its values
+  int64_t done_ = 0;  // the step of the last one
 };
 
 const RegisterActivity registered{

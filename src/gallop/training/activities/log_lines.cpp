@@ -35,13 +35,11 @@ class LogLines : public Activity {
     Json json = Json::object();
     json["summed_steps"] = summed_steps_;
     json["sums"] = runs::to_json(sums_);
-    json["last"] = runs::to_json(last_);
     return json;
   }
   void restore(const Json& json) override {
     summed_steps_ = json.at("summed_steps").as_int();
     sums_ = runs::numbers_from_json(json.at("sums"));
-    last_ = runs::numbers_from_json(json.at("last"));
   }
 
  private:
@@ -50,7 +48,6 @@ class LogLines : public Activity {
     for (const auto& [name, sum] : sums_) means[name] = sum / static_cast<double>(summed_steps_);
     means["lr"] = report.values.at("lr");
     for (const auto& [name, value] : report.remarks.values) means[name] = value;
-    last_ = means;
     // Rates are of this machine and moment, and no part of the state that a resumed run must
     // repeat.
     std::vector<std::pair<std::string, double>> line(means.begin(), means.end());
@@ -72,7 +69,6 @@ class LogLines : public Activity {
   // Since the last line, so that a resumed run logs the same means.
   std::map<std::string, double> sums_;
   int64_t summed_steps_ = 0;
-  std::map<std::string, double> last_;  // the last line
   int64_t logged_step_ = 0;
   double logged_seconds_ = 0;
 };

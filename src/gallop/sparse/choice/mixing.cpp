@@ -1,4 +1,4 @@
-#include "gallop/sparse/layers/mixing.h"
+#include "gallop/sparse/choice/mixing.h"
 
 #include "gallop/sparse/choice/selection.h"
 
@@ -6,9 +6,8 @@ namespace gallop::sparse {
 
 std::vector<std::string> selections_that_mix_samples(const nn::Module& model) {
   std::vector<std::string> names;
-  for (const nn::Module* module : model.modules()) {
-    const auto* selection = dynamic_cast<const Selection*>(module);
-    if (selection == nullptr || selection->independent_at_inference()) continue;
+  for (const Selection* selection : selections_of(model)) {
+    if (selection->independent_at_inference()) continue;
     // One selection that wraps another has the name of its layer.
     if (names.empty() || !selection->name().starts_with(names.back() + "."))
       names.push_back(selection->name());
