@@ -47,13 +47,13 @@ class Evaluation {
     const at::Tensor without = y.narrow(0, B, B);
     return without.add(y.narrow(0, 0, B).sub(without), 2);
   }
-  const models::Model& model() const { return *model_; }
+  const models::Denoiser& model() const { return *model_; }
   double flops() const {
     return static_cast<double>(x_.size(0)) * models::training_flops(*model_) / 3;
   }
 
  private:
-  std::unique_ptr<models::Model> model_;
+  std::unique_ptr<models::Denoiser> model_;
   at::Tensor x_, t_, label_;
 };
 

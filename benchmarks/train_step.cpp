@@ -11,7 +11,7 @@
 #include "benchmarks/support/peak.h"
 #include "gallop/config/registry.h"
 #include "gallop/models/counts.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/ops/kernel.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/choice/routing_record.h"
@@ -63,7 +63,7 @@ class Step {
   double flops() const { return flops_; }
 
  private:
-  std::unique_ptr<models::Model> model_, average_;
+  std::unique_ptr<models::Denoiser> model_, average_;
   std::vector<nn::Parameter*> parameters_;
   std::unique_ptr<training::Optimizer> optimizer_;
   at::Tensor x_, target_, t_, label_;

@@ -7,7 +7,7 @@
 
 namespace gallop {
 
-std::unique_ptr<models::Model> make_model(runs::Recipe& recipe) {
+std::unique_ptr<models::Denoiser> make_model(runs::Recipe& recipe) {
   const auto info = runs::known_data({}, recipe);
   const auto task = config::make<tasks::Task>(
       recipe.task, {.data = recipe.data, .model = recipe.model, .info = info});

@@ -65,7 +65,7 @@ Format format_of(const fs::path& file) {
 }
 
 /// Throws Error where so many samples cannot be held in memory.
-void require_room(int64_t count, const models::Model::Args& sizes) {
+void require_room(int64_t count, const models::Denoiser::Args& sizes) {
   const uint64_t available = memory_info().available;
   // Of all batches, joined, clamped.
   const double bytes = 3.0 * sizeof(float) * static_cast<double>(count) *
@@ -139,7 +139,7 @@ std::vector<int64_t> choose_labels(const SampleArguments& arguments,
 /// What the recipe's [sample] table says, changed by the command line.
 tasks::SampleRequest make_request(const SampleArguments& arguments, const runs::Restored& restored,
                                   const std::vector<int64_t>& labels) {
-  const models::Model& model = *restored.model;
+  const models::Denoiser& model = *restored.model;
   tasks::SampleRequest request = runs::sample_request(restored.recipe);
   if (arguments.seed) request.seed = *arguments.seed;
   const bool guides = arguments.guidance.value_or(1) != 1 || !arguments.interval.empty() ||

@@ -11,7 +11,7 @@ namespace gallop::testing {
 namespace {
 
 struct Recipe : config::Fields<Recipe> {
-  config::Component model{"model", "dit"};
+  config::Component model{"denoiser", "dit"};
   void fields(config::Visitor& v) override { v.component("model", model, "the network"); }
 };
 
@@ -31,14 +31,14 @@ const std::vector<ModelCase>& model_cases() {
   return cases;
 }
 
-std::unique_ptr<models::Model> make_model(const ModelCase& c) {
+std::unique_ptr<models::Denoiser> make_model(const ModelCase& c) {
   Recipe recipe;
   std::string text = "[model]\n" + std::string(c.model);
   if (!c.setting.empty()) {
     text += "\n[model.mlp]\nkind = \"moe\"\nsetting = \"" + c.setting + "\"\n" + losses;
   }
   config::load_text(recipe, text, c.name, {});
-  return models::make_model(
+  return models::make_denoiser(
       recipe.model, {.channels = c.channels, .height = c.image, .width = c.image, .classes = 10});
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gallop/base/thread_pool.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::testing {
 
@@ -24,7 +24,7 @@ struct ModelCase {
 const std::vector<ModelCase>& model_cases();
 
 /// The model of a case; nothing is allocated yet.
-std::unique_ptr<models::Model> make_model(const ModelCase& c);
+std::unique_ptr<models::Denoiser> make_model(const ModelCase& c);
 
 /// Registers run(state, case, kind) as "what/case/kind" for every case and kind, by the clock.
 using RunCase = void (*)(benchmark::State& state, const ModelCase& c, const std::string& kind);

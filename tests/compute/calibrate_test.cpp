@@ -53,7 +53,7 @@ class Calibration : public ::testing::TestWithParam<const char*> {
 
   TemporaryDirectory folder_;
   std::unique_ptr<tasks::Task> task_;
-  std::unique_ptr<models::Model> model_;
+  std::unique_ptr<models::Denoiser> model_;
   int64_t passes_ = 0;
 };
 

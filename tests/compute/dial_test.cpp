@@ -197,7 +197,7 @@ TEST_P(RaceDial, GoesByTheRow) {
 TEST_P(RaceDial, IsOfTheRequestAndNotOfTheModel) {
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {0.5, 4}, .batches = batches});
-  const models::Model& model = *run_.model;
+  const models::Denoiser& model = *run_.model;
   const auto drawn = [&](const DialSetting& setting) {
     tasks::SampleRequest request;
     request.steps = 3;

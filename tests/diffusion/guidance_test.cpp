@@ -106,7 +106,7 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
                "diffusion/dit_guided_sampling") {
   fixture.expect_constant("frequency_embedding_size", 256);
   const Json& config = fixture.config();
-  config::Component component("model", "dit");
+  config::Component component("denoiser", "dit");
   auto& settings = component.as<models::DitSettings>();
   settings.patch = config.at("patch_size").as_int();
   settings.width = config.at("hidden_size").as_int();
@@ -115,11 +115,11 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   settings.label_dropout = config.at("class_dropout_prob").as_double();
   const int64_t side = config.at("input_size").as_int();
   const auto model =
-      models::make_model(component, {.channels = config.at("in_channels").as_int(),
-                                     .height = side,
-                                     .width = side,
-                                     .classes = config.at("num_classes").as_int(),
-                                     .predicts_sigma = config.at("learn_sigma").as_bool()});
+      models::make_denoiser(component, {.channels = config.at("in_channels").as_int(),
+                                        .height = side,
+                                        .width = side,
+                                        .classes = config.at("num_classes").as_int(),
+                                        .predicts_sigma = config.at("learn_sigma").as_bool()});
   model->materialize(0, {}, false);
   models::load_weights(*model, fixture.with_prefix("weight."), fixture.name());
 

@@ -26,7 +26,7 @@ using testing::tensor_of;
 class Forward : public ::testing::Test {
  protected:
   explicit Forward(const std::string& mlp = "mlp = \"dense\"")
-      : model(testing::make<models::Model>(
+      : model(testing::make<models::Denoiser>(
             "kind = \"dit\"\ndepth = 1\nwidth = 8\nheads = 2\npatch = 2\n" + mlp,
             {.channels = 1, .height = 4, .width = 4, .classes = 2})) {
     model->materialize(1);
@@ -54,7 +54,7 @@ class Forward : public ::testing::Test {
   }
   at::Tensor& in(const std::string& name) { return forward_case.inputs[name]; }
 
-  const std::unique_ptr<models::Model> model;
+  const std::unique_ptr<models::Denoiser> model;
   ForwardCase forward_case;
 };
 

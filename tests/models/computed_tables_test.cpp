@@ -26,21 +26,21 @@ struct Sizes {
   const char* mlp = "\"dense\"";
 };
 
-std::unique_ptr<Model> dit(uint64_t seed, const Sizes& sizes = {}) {
-  auto model = ::gallop::testing::make<Model>(
+std::unique_ptr<Denoiser> dit(uint64_t seed, const Sizes& sizes = {}) {
+  auto model = ::gallop::testing::make<Denoiser>(
       "kind = \"dit\"\ndepth = 1\nwidth = 8\nheads = 2\npatch = 2\nmlp = " + std::string(sizes.mlp),
       {.channels = 1, .height = sizes.height, .width = sizes.width, .classes = 3});
   model->materialize(seed);
   return model;
 }
 
-Tensors tensors_of(const Model& model) {
+Tensors tensors_of(const Denoiser& model) {
   Tensors tensors;
   for (const auto& [name, tensor] : named_tensors(model)) tensors[name] = tensor.clone();
   return tensors;
 }
 
-at::Tensor value(const Model& model, const char* name) {
+at::Tensor value(const Denoiser& model, const char* name) {
   return (**model.find_parameter(name)).detach();
 }
 

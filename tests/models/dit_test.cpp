@@ -26,7 +26,7 @@ using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::tensor_of;
 
-std::unique_ptr<Model> model_of(const Json& config) {
+std::unique_ptr<Denoiser> model_of(const Json& config) {
   const bool sit = config.at("kind").as_string() == "SiT";
   std::ostringstream toml;
   toml << "kind = \"dit\"\ndepth = " << config.at("depth").as_int()
@@ -38,11 +38,12 @@ std::unique_ptr<Model> model_of(const Json& config) {
   if (const Json* ratio = config.find("mlp_ratio"))
     toml << "\nmlp = { kind = \"dense\", ratio = " << ratio->dump() << " }";
   const int64_t side = config.at("input_size").as_int();
-  return testing::make<Model>(toml.str(), {.channels = config.at("in_channels").as_int(),
-                                           .height = side,
-                                           .width = side,
-                                           .classes = config.at("num_classes").as_int(),
-                                           .predicts_sigma = config.at("learn_sigma").as_bool()});
+  return testing::make<Denoiser>(toml.str(),
+                                 {.channels = config.at("in_channels").as_int(),
+                                  .height = side,
+                                  .width = side,
+                                  .classes = config.at("num_classes").as_int(),
+                                  .predicts_sigma = config.at("learn_sigma").as_bool()});
 }
 
 void expect_constants(const Fixture& fixture) {
@@ -164,11 +165,11 @@ REFERENCE_TEST(DitCases, ParameterCountsMatchTheReferenceWithoutMemory, "dit/par
          << "\nheads = " << column("heads") << "\npatch = " << column("patch")
          << "\nlabel_dropout = " << fixture.config().at("class_dropout_prob").dump();
     const auto model =
-        testing::make<Model>(toml.str(), {.channels = column("in_channels"),
-                                          .height = column("input"),
-                                          .width = column("input"),
-                                          .classes = column("num_classes"),
-                                          .predicts_sigma = column("learn_sigma") != 0});
+        testing::make<Denoiser>(toml.str(), {.channels = column("in_channels"),
+                                             .height = column("input"),
+                                             .width = column("input"),
+                                             .classes = column("num_classes"),
+                                             .predicts_sigma = column("learn_sigma") != 0});
     for (const nn::Parameter* parameter : model->parameters()) {
       ASSERT_FALSE((**parameter).defined()) << parameter->name() << " was allocated";
     }
@@ -181,19 +182,20 @@ REFERENCE_TEST(DitCases, ParameterCountsMatchTheReferenceWithoutMemory, "dit/par
   fixture.expect_all_checked();
 }
 
-const Model::Args kImage{.channels = 1, .height = 28, .width = 28, .classes = 10};
+const Denoiser::Args kImage{.channels = 1, .height = 28, .width = 28, .classes = 10};
 
 // A small model with some keys changed.
 using Overrides = std::vector<std::string>;
-std::unique_ptr<Model> small(const Overrides& changes = {}, const Model::Args& args = kImage) {
-  return testing::make<Model>("kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4", args,
-                              changes);
+std::unique_ptr<Denoiser> small(const Overrides& changes = {},
+                                const Denoiser::Args& args = kImage) {
+  return testing::make<Denoiser>("kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4",
+                                 args, changes);
 }
 
 // Sizes of the papers; patch and single keys can be given instead.
 TEST(Dit, NamedSizes) {
   const auto sizes = [](const std::string& toml) {
-    const auto model = testing::make<Model>(
+    const auto model = testing::make<Denoiser>(
         "kind = \"dit\"\n" + toml, {.channels = 4, .height = 32, .width = 32, .classes = 1000});
     const DitSizes& s = dynamic_cast<const Dit&>(*model).sizes();
     return std::vector<int64_t>{s.depth, s.width, s.heads, s.patch};
@@ -257,7 +259,7 @@ TEST(Dit, NullLabelExistsOnlyWithLabelDropout) {
   EXPECT_EQ(rows({"label_dropout=0"}), 10);
 }
 
-std::string error_of(const Overrides& changes, const Model::Args& args = kImage) {
+std::string error_of(const Overrides& changes, const Denoiser::Args& args = kImage) {
   return testing::message_of([&] { small(changes, args); });
 }
 

@@ -22,8 +22,8 @@ using ::testing::Not;
 
 using Tensors = std::map<std::string, at::Tensor>;
 
-std::unique_ptr<Model> tiny(uint64_t seed) {
-  config::Component component("model", "dit");
+std::unique_ptr<Denoiser> tiny(uint64_t seed) {
+  config::Component component("denoiser", "dit");
   auto& settings = component.as<DitSettings>();
   settings.depth = 2;
   settings.width = 8;
@@ -35,17 +35,18 @@ std::unique_ptr<Model> tiny(uint64_t seed) {
 }
 
 /// The tensors of a model, each under the name that `rename` makes of its own.
-Tensors renamed(const Model& model, const std::function<std::string(const std::string&)>& rename) {
+Tensors renamed(const Denoiser& model,
+                const std::function<std::string(const std::string&)>& rename) {
   Tensors tensors;
   for (const auto& [name, tensor] : named_tensors(model)) tensors[rename(name)] = tensor;
   return tensors;
 }
 
-Tensors behind(const Model& model, const std::string& prefix) {
+Tensors behind(const Denoiser& model, const std::string& prefix) {
   return renamed(model, [&](const std::string& name) { return prefix + name; });
 }
 
-void expect_same_names(const Tensors& tensors, const Model& model) {
+void expect_same_names(const Tensors& tensors, const Denoiser& model) {
   ASSERT_EQ(tensors.size(), model.parameters().size());
   for (const nn::Parameter* p : model.parameters()) EXPECT_TRUE(tensors.contains(p->name()));
 }

@@ -18,10 +18,10 @@ using testing::random_normal;
 using testing::tensor_of;
 
 // One block on 4x4 images: four tokens.
-std::unique_ptr<Model> model_of(const std::string& toml, int64_t width = 64) {
-  return testing::make<Model>("kind = \"dit\"\ndepth = 1\nwidth = " + std::to_string(width) +
-                                  "\nheads = 4\npatch = 2\n" + toml,
-                              {.channels = 1, .height = 4, .width = 4, .classes = 3});
+std::unique_ptr<Denoiser> model_of(const std::string& toml, int64_t width = 64) {
+  return testing::make<Denoiser>("kind = \"dit\"\ndepth = 1\nwidth = " + std::to_string(width) +
+                                     "\nheads = 4\npatch = 2\n" + toml,
+                                 {.channels = 1, .height = 4, .width = 4, .classes = 3});
 }
 
 std::vector<std::string> candidates(const std::string& toml, int64_t width = 64) {

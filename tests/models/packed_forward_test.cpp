@@ -15,7 +15,7 @@ using testing::tensor_of;
 
 TEST(PackedForward, GivesTheSameBitsAndRefusesOtherWeights) {
   const at::NoGradGuard no_grad;
-  const auto model = testing::make<Model>(
+  const auto model = testing::make<Denoiser>(
       "kind = \"dit\"\ndepth = 1\nwidth = 32\nheads = 4\npatch = 2\nmlp = { kind = \"moe\", "
       "setting = \"2-in-4\", selection = { kind = \"race\", inference = \"top-k\" } }",
       {.channels = 1, .height = 4, .width = 4, .classes = 3});

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "gallop/models/counts.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/sparse/choice/selection.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/fixture.h"
@@ -20,7 +20,7 @@ namespace {
 using testing::random_normal;
 using testing::tensor_of;
 
-std::unique_ptr<Model> model_of(const Json& config) {
+std::unique_ptr<Denoiser> model_of(const Json& config) {
   std::ostringstream toml;
   toml << "kind = \"dit\"\ndepth = " << config.at("depth").as_int()
        << "\nwidth = " << config.at("D").as_int() << "\nheads = " << config.at("heads").as_int()
@@ -33,11 +33,12 @@ std::unique_ptr<Model> model_of(const Json& config) {
        << "\nlosses.per_layer = { weight = " << config.at("lambda_plr").dump() << ", reduction = \""
        << config.at("plr_reduction").as_string() << "\" }";
   const int64_t side = config.at("image").as_int();
-  return testing::make<Model>(toml.str(), {.channels = config.at("channels").as_int(),
-                                           .height = side,
-                                           .width = side,
-                                           .classes = config.at("classes").as_int(),
-                                           .predicts_sigma = config.at("learn_sigma").as_bool()});
+  return testing::make<Denoiser>(toml.str(),
+                                 {.channels = config.at("channels").as_int(),
+                                  .height = side,
+                                  .width = side,
+                                  .classes = config.at("classes").as_int(),
+                                  .predicts_sigma = config.at("learn_sigma").as_bool()});
 }
 
 REFERENCE_TEST(RaceDitCases, TrainingAndInferenceMatchTheReference, "moe/racedit") {
@@ -137,7 +138,7 @@ class RandomRaceDit : public ::testing::Test {
   }
   const at::Tensor x = random_normal({3, 4, 8, 8}, "x"), t = tensor_of({10, 300, 600}),
                    y = tensor_of({1, 5, 3}).to(at::kLong);
-  const std::unique_ptr<Model> model = testing::make<Model>(
+  const std::unique_ptr<Denoiser> model = testing::make<Denoiser>(
       "kind = \"dit\"\ndepth = 2\nwidth = 32\nheads = 4\npatch = 2\nmlp = { kind = \"moe\", "
       "experts = "
       "4, active = 2, hidden = 64, selection = \"race\" }",
@@ -179,7 +180,7 @@ TEST_F(RandomRaceDit, AStarvedTokenKeepsItsResidual) {
 // Point 8: at step 0 the adaLN gates are 0, so that nothing of the main loss reaches a router.
 TEST(RaceDit, RoutersStartOnTheSparseLossesAlone) {
   const auto router_gradient = [](const std::string& losses) {
-    const auto model = testing::make<Model>(
+    const auto model = testing::make<Denoiser>(
         "kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4\nmlp = { kind = \"moe\", "
         "experts = 4, losses = { " +
             losses + " } }",
@@ -222,7 +223,7 @@ Counts count_of(const std::string& size, const std::string& setting) {
   const std::string mlp = setting.empty() ? "mlp = \"dense\""
                                           : "mlp = { kind = \"moe\", setting = \"" + setting +
                                                 "\", losses = { per_layer = { weight = 0.01 } } }";
-  return count(*testing::make<Model>(
+  return count(*testing::make<Denoiser>(
       "kind = \"dit\"\nsize = \"" + size + "\"\n" + mlp,
       {.channels = 4, .height = 32, .width = 32, .classes = 1000, .predicts_sigma = true}));
 }
@@ -284,7 +285,7 @@ TEST(RaceDit, CountsWithoutTheRouter) {
 
 // Fewer experts cost less also where the recipe uses all of them; shared ones always cost all.
 TEST(MultiplyAdds, FollowTheExpertsThatTokensChoose) {
-  const auto model = testing::make<Model>(
+  const auto model = testing::make<Denoiser>(
       "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\n"
       "mlp = { kind = \"moe\", setting = \"4-in-4\", hidden = 16, expert = { kind = \"shared\" } }",
       {.channels = 1, .height = 4, .width = 4, .classes = 3});

@@ -7,8 +7,8 @@
 
 #include "gallop/base/error.h"
 #include "gallop/models/counts.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/models/dit/official_names.h"
-#include "gallop/models/model.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/losses/scope.h"
 #include "gallop/sparse/losses/sparse_loss.h"
@@ -142,7 +142,7 @@ std::string dit_of(const Json& config) {
   return toml.str();
 }
 
-Model::Args input_of(const Json& config) {
+Denoiser::Args input_of(const Json& config) {
   const int64_t side = config.at("input_size").as_int();
   return {.channels = config.at("in_channels").as_int(),
           .height = side,
@@ -161,7 +161,7 @@ at::Tensor of_layer(const at::Tensor& stored, size_t i, size_t layers, int64_t d
 }
 
 // Output, losses and every gradient of a training step on x_t, whose target is a velocity.
-void check_model(const Fixture& fixture, const Model& model, const at::Tensor& x,
+void check_model(const Fixture& fixture, const Denoiser& model, const at::Tensor& x,
                  const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& target,
                  const std::string& loss_name, std::vector<sparse::RoutingRecord>& routing) {
   const at::Tensor output = model.forward(
@@ -186,7 +186,7 @@ void check_model(const Fixture& fixture, const Model& model, const at::Tensor& x
 
 REFERENCE_TEST(DitMoeCases, ModelMatchesTheReference, "moe/dit_moe_model") {
   const Json& config = fixture.config();
-  const auto model = testing::make<Model>(
+  const auto model = testing::make<Denoiser>(
       dit_of(config) + "[part.mlp]\n" + kSoftmaxMoe +
           "experts = " + std::to_string(config.at("num_experts").as_int()) +
           "\nactive = " + std::to_string(config.at("num_experts_per_tok").as_int()) + "\n" +
@@ -210,7 +210,7 @@ REFERENCE_TEST(DitMoeCases, ModelMatchesTheReference, "moe/dit_moe_model") {
 // of hidden 4 D, what all tokens share one of 2 D.
 TEST(DitMoe, CountsAreThoseOfThePaper) {
   const auto count_of = [](const std::string& size, int64_t D) {
-    return count(*testing::make<Model>(
+    return count(*testing::make<Denoiser>(
         "kind = \"dit\"\nsize = \"" + size +
             "\"\n[part.mlp]\nkind = \"moe\"\nsetting = \"2-in-8\"\nrouter = \"linear\"\nhidden = " +
             std::to_string(4 * D) +
@@ -278,7 +278,8 @@ std::string diffmoe_of(const Json& config) {
 REFERENCE_TEST(DiffMoeCases, ModelMatchesTheReference, "moe/diffmoe_model") {
   ASSERT_EQ(fixture.config().at("MoE").at("n_shared_experts").as_int(), 0)
       << "how wide shared experts of a model are, its config does not say";
-  const auto model = testing::make<Model>(diffmoe_of(fixture.config()), input_of(fixture.config()));
+  const auto model =
+      testing::make<Denoiser>(diffmoe_of(fixture.config()), input_of(fixture.config()));
   testing::load(*model, weights_of(fixture, ""));
 
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
@@ -303,7 +304,7 @@ REFERENCE_TEST(DiffMoeCases, ModelMatchesTheReference, "moe/diffmoe_model") {
 TEST(DiffMoe, RefusesWhatItCannotBe) {
   const auto error = [](const std::string& toml) {
     return testing::message_of([&] {
-      testing::make<Model>(
+      testing::make<Denoiser>(
           "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\nmlp = { kind = "
           "\"moe\", router = \"linear\", gate = \"softmax\", selection = \"diffmoe\" }",
           {.channels = 1, .height = 8, .width = 8}, {toml});

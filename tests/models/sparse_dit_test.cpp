@@ -4,7 +4,7 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/models/counts.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/sparse/choice/selection.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/support/fixture.h"
@@ -22,7 +22,7 @@ using testing::tensor_of;
 class Dit {
  public:
   explicit Dit(const std::string& toml)
-      : model_(testing::make<Model>(
+      : model_(testing::make<Denoiser>(
             "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\nlabel_dropout = 0.5\n" +
                 toml,
             {.channels = 1, .height = 4, .width = 4, .classes = 3})) {
@@ -80,7 +80,7 @@ class Dit {
   std::vector<sparse::RoutingRecord> routing;  ///< of the last forward
 
  private:
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Denoiser> model_;
 };
 
 TEST(SparseDit, EveryBlockRoutingTrainsAndKeepsSamplesApart) {
@@ -97,7 +97,7 @@ TEST(SparseDit, EveryBlockRoutingTrainsAndKeepsSamplesApart) {
 // scores and values; a router scores every token.
 TEST(SparseDit, CountsWhatABlockRoutingWorksOn) {
   const auto counts = [](const std::string& block_routing) {
-    return count(*testing::make<Model>(
+    return count(*testing::make<Denoiser>(
         "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\n" + block_routing,
         {.channels = 1, .height = 4, .width = 4, .classes = 3}));
   };

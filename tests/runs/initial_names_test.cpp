@@ -22,9 +22,9 @@ using ::testing::Not;
 
 constexpr const char* table = "y_embedder.embedding_table.weight";
 
-std::unique_ptr<models::Model> dit(uint64_t seed, int64_t classes = 3, double label_dropout = 0.1,
-                                   int64_t side = 4) {
-  auto model = ::gallop::testing::make<models::Model>(
+std::unique_ptr<models::Denoiser> dit(uint64_t seed, int64_t classes = 3,
+                                      double label_dropout = 0.1, int64_t side = 4) {
+  auto model = ::gallop::testing::make<models::Denoiser>(
       "kind = \"dit\"\ndepth = 2\nwidth = 8\nheads = 2\npatch = 2\nlabel_dropout = " +
           std::to_string(label_dropout),
       {.channels = 1, .height = side, .width = side, .classes = classes});
@@ -40,18 +40,18 @@ class StartFromNames : public ::testing::Test {
   using Rename = std::function<std::string(const std::string&)>;
 
   void save(
-      const models::Model& model, const Rename& rename = [](const auto& n) { return n; },
+      const models::Denoiser& model, const Rename& rename = [](const auto& n) { return n; },
       const formats::Metadata& metadata = {}) {
     auto tensors = models::named_tensors(model);
     for (auto& [name, tensor] : tensors) name = rename(name);
     nn::save_tensors(folder_ / "w.safetensors", tensors, metadata);
     config_.weights = (folder_ / "w.safetensors").string();
   }
-  std::vector<std::string> start(models::Model& model,
+  std::vector<std::string> start(models::Denoiser& model,
                                  const std::vector<std::string>& class_names = {}) {
     return start_from(model, config_, class_names);
   }
-  std::string error_of(models::Model& model) {
+  std::string error_of(models::Denoiser& model) {
     return message_of([&] { start(model); });
   }
 
@@ -59,7 +59,7 @@ class StartFromNames : public ::testing::Test {
   InitConfig config_;
 };
 
-at::Tensor row(const models::Model& model, int64_t index) {
+at::Tensor row(const models::Denoiser& model, int64_t index) {
   return (**model.find_parameter(table)).detach()[index];
 }
 

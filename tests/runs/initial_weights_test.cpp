@@ -29,7 +29,7 @@ struct Sizes {
   const char* mlp = "dense";
 };
 
-std::unique_ptr<models::Model> dit(uint64_t seed, const Sizes& sizes = {}) {
+std::unique_ptr<models::Denoiser> dit(uint64_t seed, const Sizes& sizes = {}) {
   config::Component component("model", "dit");
   auto& settings = component.as<models::DitSettings>();
   settings.depth = sizes.depth;
@@ -38,7 +38,7 @@ std::unique_ptr<models::Model> dit(uint64_t seed, const Sizes& sizes = {}) {
   settings.patch = 2;
   settings.label_dropout = sizes.label_dropout;
   settings.mlp.choose(sizes.mlp);
-  auto model = models::make_model(
+  auto model = models::make_denoiser(
       component, {.channels = 1, .height = 4, .width = 4, .classes = sizes.classes});
   model->materialize(seed);
   // Biases and gates start at zero in every model: made different, so that a copy can be seen.
@@ -50,17 +50,17 @@ std::unique_ptr<models::Model> dit(uint64_t seed, const Sizes& sizes = {}) {
 
 class StartFrom : public ::testing::Test {
  protected:
-  void save(const models::Model& model, const formats::Metadata& metadata = {}) {
+  void save(const models::Denoiser& model, const formats::Metadata& metadata = {}) {
     nn::save_tensors(file(), models::named_tensors(model), metadata);
     config_.weights = file().string();
   }
   std::filesystem::path file() const { return folder_ / "w.safetensors"; }
 
-  std::vector<std::string> start(models::Model& model,
+  std::vector<std::string> start(models::Denoiser& model,
                                  const std::vector<std::string>& class_names = {}) {
     return start_from(model, config_, class_names);
   }
-  std::string error_of(models::Model& model, const std::vector<std::string>& class_names = {}) {
+  std::string error_of(models::Denoiser& model, const std::vector<std::string>& class_names = {}) {
     try {
       start(model, class_names);
     } catch (const Error& e) {
@@ -73,11 +73,11 @@ class StartFrom : public ::testing::Test {
   InitConfig config_;
 };
 
-bool same(const models::Model& a, const models::Model& b, const std::string& name) {
+bool same(const models::Denoiser& a, const models::Denoiser& b, const std::string& name) {
   return (**a.find_parameter(name)).equal(**b.find_parameter(name));
 }
 
-at::Tensor row(const models::Model& model, int64_t index) {
+at::Tensor row(const models::Denoiser& model, int64_t index) {
   return (**model.find_parameter(table)).detach()[index];
 }
 

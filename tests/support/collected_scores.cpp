@@ -8,7 +8,7 @@
 
 namespace gallop::training {
 
-CollectedScores collect_scores(tasks::Task& task, const models::Model& model, int64_t batches,
+CollectedScores collect_scores(tasks::Task& task, const models::Denoiser& model, int64_t batches,
                                tasks::Task::Routing routing, const tasks::Inference& inference) {
   CollectedScores all;
   std::vector<at::Tensor> times;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/tasks/task.h"
 
 namespace gallop::training {
@@ -24,7 +24,7 @@ struct CollectedScores {
 };
 
 /// Of fixed batches of training data, as the thresholds are measured on.
-CollectedScores collect_scores(tasks::Task& task, const models::Model& model, int64_t batches,
+CollectedScores collect_scores(tasks::Task& task, const models::Denoiser& model, int64_t batches,
                                tasks::Task::Routing routing,
                                const tasks::Inference& inference = {});
 

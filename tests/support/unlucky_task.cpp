@@ -12,12 +12,12 @@ class UnluckyTask : public tasks::ImageGeneration {
  public:
   using ImageGeneration::ImageGeneration;
 
-  tasks::TrainOutput train(const models::Model& model, int64_t micro_batch) override {
+  tasks::TrainOutput train(const models::Denoiser& model, int64_t micro_batch) override {
     tasks::TrainOutput out = ImageGeneration::train(model, micro_batch);
     if (trouble().after_train) trouble().after_train(out);
     return out;
   }
-  tasks::EvalOutput evaluate(const models::Model& model,
+  tasks::EvalOutput evaluate(const models::Denoiser& model,
                              const std::function<void(int64_t, int64_t)>& progress,
                              const tasks::Inference& inference) override {
     const auto on_batch = [&](int64_t done, int64_t total) {
@@ -29,7 +29,7 @@ class UnluckyTask : public tasks::ImageGeneration {
     if (trouble().after_evaluate) trouble().after_evaluate(out);
     return out;
   }
-  void route(const models::Model& model, int64_t batches, Routing routing,
+  void route(const models::Denoiser& model, int64_t batches, Routing routing,
              const std::function<void(const tasks::RoutedBatch&)>& visit,
              const tasks::Inference& inference) override {
     if (trouble().before_route) trouble().before_route();

@@ -64,8 +64,8 @@ TEST_P(SampleIndependence, NoiseIsTheSameToTheBit) {
 INSTANTIATE_TEST_SUITE_P(Samplers, SampleIndependence, ::testing::Values("heun", "euler-maruyama"));
 
 TEST(DrawSamples, ImagesOfARaceDitDoNotDependOnTheBatchOrTheCount) {
-  const auto model = models::make_model(testing::tiny_race(),
-                                        {.channels = 1, .height = 8, .width = 8, .classes = 3});
+  const auto model = models::make_denoiser(testing::tiny_race(),
+                                           {.channels = 1, .height = 8, .width = 8, .classes = 3});
   testing::randomize(*model);
   SampleRequest request = request_of("heun", {});
   for (int64_t i = 0; i < 24; ++i) request.labels.push_back(i % 4);
@@ -140,7 +140,7 @@ TEST(DrawSamples, OfNothingIsAnEmptyBatch) {
 
 TEST(DrawSamples, RefusesWhatTheModelCannotDraw) {
   const RecordingModel model = elementwise();
-  const auto text = [&](const SampleRequest& request, const models::Model& of) {
+  const auto text = [&](const SampleRequest& request, const models::Denoiser& of) {
     return message_of([&] { draw_samples(of, process(), request); });
   };
   EXPECT_THAT(text(request_of("heun", {0, 4}), model),

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::testing {
@@ -29,7 +29,7 @@ class RecordingLoss : public sparse::SparseLoss {
 /// A network that keeps what it was fed and puts out scale * x + label, element by element, so that
 /// a sample's output is the same to the bit whatever its neighbours. Give it records by adding
 /// losses: one a layer.
-class RecordingModel : public models::Model {
+class RecordingModel : public models::Denoiser {
  public:
   explicit RecordingModel(const Args& args, double label_dropout = 0.1, double scale = 0);
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "gallop/data/dataset.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::testing {
 

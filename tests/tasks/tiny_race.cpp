@@ -10,7 +10,7 @@ namespace gallop::testing {
 namespace {
 
 struct Recipe : config::Fields<Recipe> {
-  config::Component model{"model", "dit"};
+  config::Component model{"denoiser", "dit"};
   void fields(config::Visitor& v) override { v.component("model", model, "the network"); }
 };
 
@@ -36,7 +36,7 @@ config::Component tiny_race(double label_dropout) {
   return recipe.model;
 }
 
-void randomize(models::Model& model, uint64_t seed) {
+void randomize(models::Denoiser& model, uint64_t seed) {
   model.materialize(seed);
   const at::NoGradGuard no_grad;
   for (nn::Parameter* parameter : model.parameters()) {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "gallop/config/schema.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::testing {
 
@@ -13,6 +13,6 @@ config::Component tiny_race(double label_dropout = 0.1);
 
 /// Allocates the model and gives every parameter a keyed normal value, so that no output is zero,
 /// and thresholds the value 0.
-void randomize(models::Model& model, uint64_t seed = 1);
+void randomize(models::Denoiser& model, uint64_t seed = 1);
 
 }  // namespace gallop::testing

@@ -153,7 +153,7 @@ at::Tensor used_by(const std::vector<sparse::RoutingRecord>& records) {
 
 }  // namespace
 
-MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& model,
+MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Denoiser& model,
                                       int64_t batches, tasks::Task::Routing routing,
                                       const WantedActives& wanted,
                                       const std::function<void(int64_t)>& progress, int64_t bytes,
@@ -196,7 +196,7 @@ MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& mo
   return measured;
 }
 
-std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Model& model, int64_t batches,
+std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Denoiser& model, int64_t batches,
                                        const std::function<void(int64_t)>& progress) {
   if (!sparse::has_thresholds(model)) return {};
   const at::NoGradGuard no_grad;

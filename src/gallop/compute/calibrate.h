@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/tasks/task.h"
 
 namespace gallop::compute {
@@ -43,7 +43,7 @@ using WantedActives = std::function<std::vector<std::optional<double>>(int64_t e
 /// are run again. `progress` is called after every batch of the first pass, and of others with
 /// `batches`; it may throw to stop. Throws Error for scores that are NaN. `bytes` bounds the memory
 /// as calibration_bytes does, and changes no result.
-MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Model& model,
+MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Denoiser& model,
                                       int64_t batches, tasks::Task::Routing routing,
                                       const WantedActives& wanted,
                                       const std::function<void(int64_t batch)>& progress = {},
@@ -60,7 +60,7 @@ struct CalibratedLayer {
 /// that the model itself gives on a fixed sample of training data, keyed by the recipe's seed.
 /// Empty for models without thresholds. `progress` is called after every batch and may throw to
 /// stop; the thresholds change at the end only.
-std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Model& model,
+std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Denoiser& model,
                                        int64_t batches = calibration_batches,
                                        const std::function<void(int64_t batch)>& progress = {});
 

@@ -64,7 +64,7 @@ std::vector<double> candidates_for(const std::vector<double>& actives, int64_t e
 // The settings of one model on one sample of the data.
 class Measurement {
  public:
-  Measurement(tasks::Task& task, const models::Model& model, const DialOptions& options)
+  Measurement(tasks::Task& task, const models::Denoiser& model, const DialOptions& options)
       : task_(task), model_(model), options_(options) {
     const auto settings = static_cast<int64_t>(options.actives.size());
     total_ = options.batches * (1 + settings * refinements);
@@ -189,7 +189,7 @@ class Measurement {
   }
 
   tasks::Task& task_;
-  const models::Model& model_;
+  const models::Denoiser& model_;
   const DialOptions& options_;
   MeasuredThresholds trained_;
   int64_t done_ = 0, total_ = 0;
@@ -202,13 +202,13 @@ class Measurement {
 
 }  // namespace
 
-std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
+std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Denoiser& model,
                                       const DialOptions& options) {
   Measurement measurement(task, model, options);
   return measurement.settings();
 }
 
-void require_fit(const models::Model& model, const DialSetting& setting) {
+void require_fit(const models::Denoiser& model, const DialSetting& setting) {
   std::map<std::string, const sparse::InferenceThreshold*> own;
   for (const sparse::Selection* selection : sparse::selections_of(model)) {
     const sparse::InferenceThreshold* threshold = selection->threshold();

@@ -48,11 +48,11 @@ struct DialOptions {
 /// Thresholds for each of the numbers of experts: first from the scores of training, then
 /// `refinements` times from those that the model gives with these thresholds, since what a layer
 /// keeps changes the scores of the next. Empty for models without thresholds.
-std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Model& model,
+std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Denoiser& model,
                                       const DialOptions& options);
 
 /// Throws Error where the thresholds of the setting are not those of this model.
-void require_fit(const models::Model& model, const DialSetting& setting);
+void require_fit(const models::Denoiser& model, const DialSetting& setting);
 
 /// The settings in a safetensors file, with the metadata of the weights they were measured on.
 void save_dial(const std::filesystem::path& path, const std::vector<DialSetting>& settings,

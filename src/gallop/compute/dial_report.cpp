@@ -32,7 +32,7 @@ std::string ranges_to_markdown(const std::vector<DialRow>& rows) {
 
 }  // namespace
 
-std::vector<DialRow> try_dial(tasks::Task& task, const models::Model& model,
+std::vector<DialRow> try_dial(tasks::Task& task, const models::Denoiser& model,
                               const std::vector<DialSetting>& settings,
                               const std::function<void(int64_t, int64_t)>& progress) {
   std::vector<DialRow> rows;
@@ -83,7 +83,7 @@ std::string to_svg(const std::vector<DialRow>& rows) {
                          {by_work, by_time});
 }
 
-formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
+formats::Image draw_dial_sheet(const tasks::Task& task, const models::Denoiser& model,
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each) {
   const std::vector<int64_t> rows = runs::shown_classes(model.args().classes);

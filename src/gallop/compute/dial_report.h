@@ -22,7 +22,7 @@ struct DialRow {
 /// Evaluates the model at each setting. `progress` is called after every batch and may throw to
 /// stop.
 std::vector<DialRow> try_dial(
-    tasks::Task& task, const models::Model& model, const std::vector<DialSetting>& settings,
+    tasks::Task& task, const models::Denoiser& model, const std::vector<DialSetting>& settings,
     const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 /// A table for people, in Markdown.
@@ -32,7 +32,7 @@ std::string to_svg(const std::vector<DialRow>& rows);
 
 /// The same samples at each setting: a row for each class (ten at most), in it `each` samples of
 /// the first setting, then of the second, and so on.
-formats::Image draw_dial_sheet(const tasks::Task& task, const models::Model& model,
+formats::Image draw_dial_sheet(const tasks::Task& task, const models::Denoiser& model,
                                const std::vector<DialSetting>& settings,
                                const tasks::SampleRequest& request, int64_t each);
 

@@ -26,7 +26,7 @@ double rms(const at::Tensor& x) {
 
 }  // namespace
 
-ops::Int8Weights make_int8_weights(const models::Model& model) {
+ops::Int8Weights make_int8_weights(const models::Denoiser& model) {
   std::vector<at::Tensor> weights;
   for (const nn::Parameter* parameter : models::int8_candidates(model)) {
     const at::Tensor& value = **parameter;
@@ -43,8 +43,8 @@ ops::Int8Weights make_int8_weights(const models::Model& model) {
   return ops::Int8Weights(weights);
 }
 
-Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::Int8Weights& weights,
-                     tasks::SampleRequest request,
+Int8Check check_int8(tasks::Task& task, const models::Denoiser& model,
+                     const ops::Int8Weights& weights, tasks::SampleRequest request,
                      const std::function<void(int64_t done, int64_t total)>& progress) {
   // Four parts of about the same length.
   constexpr int64_t part = 1000;
@@ -86,7 +86,7 @@ Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::I
   return check;
 }
 
-std::string describe(const ops::Int8Weights& weights, const models::Model& model) {
+std::string describe(const ops::Int8Weights& weights, const models::Denoiser& model) {
   int64_t all = 0;
   for (const nn::Parameter* parameter : model.parameters()) {
     const nn::Attributes& attributes = parameter->attributes();

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/ops/inference/int8.h"
 #include "gallop/tasks/task.h"
 
@@ -15,7 +15,7 @@ constexpr int64_t int8_check_draws = 4;
 
 /// The model's candidates (models/int8.h) in 8 bits. Throws Error for a model without any and for
 /// one that is not in float32 on the CPU.
-ops::Int8Weights make_int8_weights(const models::Model& model);
+ops::Int8Weights make_int8_weights(const models::Denoiser& model);
 
 /// What weights in 8 bits change, against float32 on the same inputs.
 struct Int8Check {
@@ -30,12 +30,12 @@ struct Int8Check {
 /// Measures the held-out loss, if the data set can be opened, and draws the first int8_check_draws
 /// samples of the request both ways. `progress` is called with what is done of all and may throw to
 /// stop.
-Int8Check check_int8(tasks::Task& task, const models::Model& model, const ops::Int8Weights& weights,
-                     tasks::SampleRequest request,
+Int8Check check_int8(tasks::Task& task, const models::Denoiser& model,
+                     const ops::Int8Weights& weights, tasks::SampleRequest request,
                      const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 /// The share of the model's weights that have been used in 8 bits so far, and their memory: a line.
-std::string describe(const ops::Int8Weights& weights, const models::Model& model);
+std::string describe(const ops::Int8Weights& weights, const models::Denoiser& model);
 /// Two lines.
 std::string describe(const Int8Check& check);
 

@@ -47,7 +47,7 @@ std::string shape_of(const at::Tensor& tensor) { return shape_text(tensor.sizes(
 // The inputs of a case, checked and in the types that the model takes.
 class Inputs {
  public:
-  Inputs(const models::Model& model, const Tensors& tensors) : tensors_(tensors) {
+  Inputs(const models::Denoiser& model, const Tensors& tensors) : tensors_(tensors) {
     static const std::vector<std::string> known = {"x", "t", "y", "target", "cotangent"};
     for (const auto& [name, tensor] : tensors) {
       require(std::find(known.begin(), known.end(), name) != known.end(), "unknown input '", name,
@@ -95,7 +95,7 @@ class Inputs {
 };
 
 // The loss and its parts.
-NamedTensors losses_of(const models::Model& model, const Inputs& in, const at::Tensor& output,
+NamedTensors losses_of(const models::Denoiser& model, const Inputs& in, const at::Tensor& output,
                        const std::vector<sparse::RoutingRecord>& routing, bool training) {
   if (in.cotangent.defined()) {
     require(in.cotangent.sizes() == output.sizes(), "the cotangent ", shape_of(in.cotangent),
@@ -160,7 +160,7 @@ ForwardCase read_forward_case(const fs::path& weights, const fs::path& inputs) {
   return result;
 }
 
-NamedTensors run_forward(models::Model& model, const ForwardCase& forward_case,
+NamedTensors run_forward(models::Denoiser& model, const ForwardCase& forward_case,
                          const ForwardOptions& options) {
   models::load_weights(model, forward_case.weights, "the set of weights");
   Inputs in(model, forward_case.inputs);

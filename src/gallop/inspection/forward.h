@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gallop/base/file.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::inspection {
 
@@ -49,7 +49,7 @@ struct ForwardOptions {
 /// - `grad.<input or trainable parameter>`, if `gradients`; zeros where nothing arrived
 ///
 /// Throws Error for inputs that are missing, unknown or misshapen.
-std::vector<std::pair<std::string, at::Tensor>> run_forward(models::Model& model,
+std::vector<std::pair<std::string, at::Tensor>> run_forward(models::Denoiser& model,
                                                             const ForwardCase& forward_case,
                                                             const ForwardOptions& options);
 

@@ -25,13 +25,12 @@ std::string sizes_text(const WeightsReport::Reshaped& r) {
 /// What a class table of another number of rows likely means.
 std::string likely_of(const Model& model, const std::string& name,
                       const std::vector<int64_t>& expected, const std::vector<int64_t>& found) {
-  const nn::Parameter* table = model.class_table();
-  if (table == nullptr || name != table->name() || found.size() != 2 || found[1] != expected[1])
+  const auto classes = model.class_table();
+  if (!classes || name != classes->table->name() || found.size() != 2 || found[1] != expected[1])
     return {};
-  const int64_t classes = model.args().classes;
-  if (model.has_null_label() && found[0] == classes)
+  if (classes->null_row && found[0] == classes->classes)
     return "a row for each class and none for \"no class\": model.label_dropout = 0";
-  if (!model.has_null_label() && found[0] == classes + 1)
+  if (!classes->null_row && found[0] == classes->classes + 1)
     return "one more row than classes, likely that of \"no class\": model.label_dropout above 0";
   return {};
 }
@@ -104,8 +103,9 @@ WeightsReport compare(const Model& model, const std::map<std::string, at::Tensor
       report.recomputed.push_back({name, expected, shape});
       continue;
     }
+    const auto classes = model.class_table();
     const bool rows =
-        parameter == model.class_table() && shape.size() == 2 && shape[1] == expected[1];
+        classes && parameter == classes->table && shape.size() == 2 && shape[1] == expected[1];
     if (shape != expected)
       report.reshaped.push_back({name, expected, shape, likely_of(model, name, expected, shape)});
     if ((shape == expected || rows) && !is_computed_table(*parameter)) ++report.matching;

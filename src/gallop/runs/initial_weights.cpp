@@ -162,9 +162,9 @@ struct RowMatch {
 };
 
 // Whether the last row of the file's class table is that of the null label.
-bool has_null_row(const models::Model& model, int64_t rows, const Classes& file,
+bool has_null_row(const models::ClassTable& own, int64_t rows, const Classes& file,
                   const InitConfig& config, const std::string& what) {
-  const std::string table = model.class_table()->name();
+  const std::string table = own.table->name();
   if (file.count) {
     require(rows == *file.count || rows == *file.count + 1, what, ": ", table, " has ", rows,
             " rows where its metadata speak of ", *file.count, " classes");
@@ -175,7 +175,7 @@ bool has_null_row(const models::Model& model, int64_t rows, const Classes& file,
     return last;
   }
   if (config.null_row != "auto") return config.null_row == "last";
-  const int64_t classes = model.args().classes;
+  const int64_t classes = own.classes;
   require(rows == classes || rows == classes + 1, what, ": ", table, " has ", rows,
           " rows and the model ", classes,
           " classes, so that it cannot be told whether the last row is that of the null label "
@@ -196,11 +196,11 @@ std::string other_names(const std::vector<std::string>& file,
   return "";
 }
 
-RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes& file,
+RowMatch match_rows(const models::ClassTable& own, int64_t file_rows, const Classes& file,
                     const InitConfig& config, const std::vector<std::string>& class_names,
                     const std::string& what) {
-  const int64_t classes = model.args().classes;
-  const bool null_row = has_null_row(model, file_rows, file, config, what);
+  const int64_t classes = own.classes;
+  const bool null_row = has_null_row(own, file_rows, file, config, what);
   const int64_t file_classes = file_rows - (null_row ? 1 : 0);
   RowMatch match;
   std::vector<std::string> fresh;
@@ -223,10 +223,10 @@ RowMatch match_rows(const models::Model& model, int64_t file_rows, const Classes
   }
   match.text = std::to_string(match.rows.size()) + " of " + std::to_string(classes) +
                " classes matched by " + config.labels;
-  if (model.has_null_label() && null_row) {
+  if (own.null_row && null_row) {
     match.rows.push_back({classes, file_classes});
     match.text += ", the null label too";
-  } else if (model.has_null_label()) {
+  } else if (own.null_row) {
     fresh.emplace_back("the null label, for which the file has no row");
   } else if (null_row) {
     match.text += "; the file's row of the null label is left out";
@@ -259,11 +259,11 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   const auto found = differences(report);
   require_allowed(found, config, what, model.summary());
   std::optional<RowMatch> rows;  // before anything is copied, since it may be refused
-  const nn::Parameter* classes = model.class_table();
-  if (const auto table = tensors.find(classes != nullptr ? classes->name() : "");
+  const auto classes = model.class_table();
+  if (const auto table = tensors.find(classes ? classes->table->name() : "");
       table != tensors.end() && table->second.dim() == 2 &&
-      table->second.size(1) == classes->shape()[1]) {
-    rows = match_rows(model, table->second.size(0), classes_of(reader->metadata(), what), config,
+      table->second.size(1) == classes->table->shape()[1]) {
+    rows = match_rows(*classes, table->second.size(0), classes_of(reader->metadata(), what), config,
                       class_names, what);
     if (!rows->warning.empty()) log_warning(what, ": ", rows->warning);
   }
@@ -277,7 +277,7 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
     const auto other = tensors.extract(parameter->name());
     if (other.empty() || report.is_recomputed(parameter->name())) continue;
     const at::Tensor& from = other.mapped();
-    if (parameter == classes && rows) {
+    if (rows && parameter == classes->table) {
       for (const Row& row : rows->rows) value.select(0, row.to).copy_(from.select(0, row.from));
       lines.push_back("class table: " + rows->text);
     } else if (from.sizes() == value.sizes()) {

@@ -88,7 +88,7 @@ struct Recipe : config::Fields<Recipe> {
   std::string device = "auto";
   double memory_limit = 0.9;
   data::DataConfig data;
-  config::Component model{"model", "dit"};
+  config::Component model{"denoiser", "dit"};
   config::Component task{"task", "image-generation"};
   TrainConfig train;
   config::Component optimizer{"optimizer", "adamw"};

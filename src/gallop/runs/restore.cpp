@@ -39,11 +39,11 @@ namespace {
 /// taken at its word: what the model has learned fits other sizes, its position table is computed.
 /// Whether it does.
 bool take_stated_sizes(const Recipe& recipe, data::DatasetInfo& info) {
-  const auto model = models::make_model(recipe.model, {.channels = info.channels,
-                                                       .height = info.height,
-                                                       .width = info.width,
-                                                       .classes = info.classes});
-  const models::Model::Args& stated = model->args();
+  const auto model = models::make_denoiser(recipe.model, {.channels = info.channels,
+                                                          .height = info.height,
+                                                          .width = info.width,
+                                                          .classes = info.classes});
+  const models::Denoiser::Args& stated = model->args();
   if (stated.height == info.height && stated.width == info.width) return false;
   log_info("the recipe states ", stated.height, "x", stated.width, " where the training had ",
            info.height, "x", info.width, ": the model takes the size of the recipe");

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "gallop/formats/safetensors.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/tasks/task.h"
 
@@ -15,9 +15,9 @@ namespace gallop::runs {
 struct Restored {
   Recipe recipe;
   std::unique_ptr<tasks::Task> task;
-  std::unique_ptr<models::Model> model;  ///< without gradients
-  std::filesystem::path weights;         ///< the file that was read
-  formats::Metadata metadata;            ///< of that file: "step", "role", "threshold", ...
+  std::unique_ptr<models::Denoiser> model;  ///< without gradients
+  std::filesystem::path weights;            ///< the file that was read
+  formats::Metadata metadata;               ///< of that file: "step", "role", "threshold", ...
 };
 
 /// The task of a recipe. Throws Error if its precision cannot run here. `info` and `held_out`: what

@@ -55,7 +55,7 @@ std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW) {
   return images;
 }
 
-formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& model,
+formats::Image draw_sample_sheet(const tasks::Task& task, const models::Denoiser& model,
                                  tasks::SampleRequest request, int64_t per_class) {
   const int64_t classes = model.args().classes;
   const std::vector<int64_t> rows = classes == 0
@@ -67,7 +67,7 @@ formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& m
 }
 
 std::vector<formats::Artifact> generate(
-    const Recipe& recipe, const tasks::Task& task, const models::Model& model,
+    const Recipe& recipe, const tasks::Task& task, const models::Denoiser& model,
     const std::function<void(int64_t done, int64_t total)>& progress) {
   tasks::SampleRequest request = sample_request(recipe);
   request.progress = progress;

@@ -28,12 +28,12 @@ std::vector<formats::Image> to_images(const at::Tensor& samples_NCHW);
 /// spread evenly where there are more; a square of per_class x per_class without classes. The noise
 /// of a place on the sheet is the same in all sheets of a run. `request.progress` may throw to
 /// stop.
-formats::Image draw_sample_sheet(const tasks::Task& task, const models::Model& model,
+formats::Image draw_sample_sheet(const tasks::Task& task, const models::Denoiser& model,
                                  tasks::SampleRequest request, int64_t per_class);
 
 /// What a run shows of its samples: that sheet, called "samples".
 std::vector<formats::Artifact> generate(
-    const Recipe& recipe, const tasks::Task& task, const models::Model& model,
+    const Recipe& recipe, const tasks::Task& task, const models::Denoiser& model,
     const std::function<void(int64_t done, int64_t total)>& progress);
 
 }  // namespace gallop::runs

@@ -45,7 +45,7 @@ sparse::RowThresholds thresholds_of(const SampleRequest& request, int64_t first,
 }
 
 /// The network at inference for the labels of one batch.
-Denoiser denoiser(const models::Model& model, const std::shared_ptr<const Process>& process,
+Denoiser denoiser(const models::Denoiser& model, const std::shared_ptr<const Process>& process,
                   const SampleRequest& request, const at::Tensor& label_B,
                   const sparse::RowThresholds& thresholds) {
   const diffusion::LabelledDenoiser network =
@@ -65,7 +65,7 @@ Denoiser denoiser(const models::Model& model, const std::shared_ptr<const Proces
 
 }  // namespace
 
-void check_request(const models::Model& model, const std::shared_ptr<const Process>& process,
+void check_request(const models::Denoiser& model, const std::shared_ptr<const Process>& process,
                    const SampleRequest& request) {
   make_sampler(process, request);
   request.guidance.validate();
@@ -108,13 +108,14 @@ void require_finite(const at::Tensor& samples_BCHW, const SampleRequest& request
 
 }  // namespace
 
-at::Tensor draw_samples(const models::Model& model, const std::shared_ptr<const Process>& process,
+at::Tensor draw_samples(const models::Denoiser& model,
+                        const std::shared_ptr<const Process>& process,
                         const SampleRequest& request) {
   check_request(model, process, request);
   const at::NoGradGuard no_grad;
   const models::PackedForward packed(model);
   const std::unique_ptr<Sampler> sampler = make_sampler(process, request);
-  const models::Model::Args& sizes = model.args();
+  const models::Denoiser::Args& sizes = model.args();
   const std::vector<int64_t> shape = {sizes.channels, sizes.height, sizes.width};
   const auto count = static_cast<int64_t>(request.labels.size());
   const int64_t batch = std::clamp<int64_t>(count, 1, request.batch);

@@ -35,7 +35,9 @@ at::Tensor labels_of(const std::vector<int64_t>& labels) {
   return y_B;
 }
 
-at::Device device_of(const models::Model& model) { return (*model.parameters().at(0))->device(); }
+at::Device device_of(const models::Denoiser& model) {
+  return (*model.parameters().at(0))->device();
+}
 
 const config::Register<Task, ImageGenerationSettings> registered{
     "image-generation", "images or latents from noise, with or without class labels",
@@ -102,15 +104,15 @@ const std::shared_ptr<const data::Dataset>& ImageGeneration::held_out_data() {
 
 const data::DatasetInfo& ImageGeneration::held_out_info() { return held_out_data()->info(); }
 
-std::unique_ptr<models::Model> ImageGeneration::make_model() const {
+std::unique_ptr<models::Denoiser> ImageGeneration::make_model() const {
   const data::DatasetInfo& info = data_info();
-  auto model = models::make_model(
+  auto model = models::make_denoiser(
       args_.model, {.channels = info.channels,
                     .height = info.height,
                     .width = info.width,
                     .classes = info.classes,
                     .predicts_sigma = process_->output_channels(info.channels) != info.channels});
-  const models::Model::Args& sizes = model->args();
+  const models::Denoiser::Args& sizes = model->args();
   require(
       sizes.channels == info.channels && sizes.height == info.height && sizes.width == info.width,
       "the model takes ", sizes.channels, "x", sizes.height, "x", sizes.width, " and the data are ",
@@ -132,7 +134,7 @@ void ImageGeneration::start(int64_t micro_batch, int64_t position) {
   next_ = micro_batch;
 }
 
-ImageGeneration::Inputs ImageGeneration::corrupt(const models::Model& model,
+ImageGeneration::Inputs ImageGeneration::corrupt(const models::Denoiser& model,
                                                  const data::Batch& batch, const at::Tensor& t_B,
                                                  const NoiseKey& noise, int64_t first) const {
   const at::Device device = device_of(model);
@@ -144,7 +146,7 @@ ImageGeneration::Inputs ImageGeneration::corrupt(const models::Model& model,
   return inputs;
 }
 
-ImageGeneration::Inputs ImageGeneration::draw(const models::Model& model, data::Batch batch,
+ImageGeneration::Inputs ImageGeneration::draw(const models::Denoiser& model, data::Batch batch,
                                               const std::string& purpose) const {
   const int64_t first = batch.position;
   const auto uniform_at = [&](const std::string& what, size_t i) {
@@ -177,7 +179,7 @@ data::Batch ImageGeneration::held_out_batch(int64_t first, int64_t count) const 
   return batch;
 }
 
-TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_batch) {
+TrainOutput ImageGeneration::train(const models::Denoiser& model, int64_t micro_batch) {
   require(loader_ != nullptr && micro_batch == next_, "micro-batch ", micro_batch,
           " was asked for, and the reader is at ", next_);
   data::Batch batch = loader_->next();
@@ -211,7 +213,7 @@ TrainOutput ImageGeneration::train(const models::Model& model, int64_t micro_bat
 }
 
 EvalOutput ImageGeneration::evaluate(
-    const models::Model& model, const std::function<void(int64_t done, int64_t total)>& progress,
+    const models::Denoiser& model, const std::function<void(int64_t done, int64_t total)>& progress,
     const Inference& inference) {
   const sparse::RowThresholds thresholds{{inference.thresholds}, {}};
   const at::NoGradGuard no_grad;
@@ -267,7 +269,7 @@ EvalOutput ImageGeneration::evaluate(
           .replaced = replaced};
 }
 
-void ImageGeneration::route(const models::Model& model, int64_t batches, Routing mode,
+void ImageGeneration::route(const models::Denoiser& model, int64_t batches, Routing mode,
                             const std::function<void(const RoutedBatch&)>& visit,
                             const Inference& inference) {
   const sparse::RowThresholds thresholds{{inference.thresholds}, {}};
@@ -293,11 +295,12 @@ void ImageGeneration::route(const models::Model& model, int64_t batches, Routing
   }
 }
 
-void ImageGeneration::check(const models::Model& model, const SampleRequest& request) const {
+void ImageGeneration::check(const models::Denoiser& model, const SampleRequest& request) const {
   check_request(model, process_, request);
 }
 
-at::Tensor ImageGeneration::sample(const models::Model& model, const SampleRequest& request) const {
+at::Tensor ImageGeneration::sample(const models::Denoiser& model,
+                                   const SampleRequest& request) const {
   const ops::PrecisionGuard precision(args_.precision);
   const at::Tensor samples = draw_samples(model, process_, request);
   return data_info().latent ? samples : samples.clamp(-1, 1);

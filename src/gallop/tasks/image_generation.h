@@ -26,21 +26,21 @@ class ImageGeneration : public Task {
   ImageGeneration(const ImageGenerationSettings& settings, const Args& args);
 
   std::string unit() const override { return "image"; }
-  std::unique_ptr<models::Model> make_model() const override;
+  std::unique_ptr<models::Denoiser> make_model() const override;
   void start(int64_t micro_batch, int64_t position) override;
-  TrainOutput train(const models::Model& model, int64_t micro_batch) override;
+  TrainOutput train(const models::Denoiser& model, int64_t micro_batch) override;
   /// The first samples of the test split, at times spread evenly over the process, with noise keyed
   /// by the sample, labels as given. The same for every batch size but for rounding, and but for
   /// selections that mix the samples of a batch.
-  EvalOutput evaluate(const models::Model& model,
+  EvalOutput evaluate(const models::Denoiser& model,
                       const std::function<void(int64_t done, int64_t total)>& progress = {},
                       const Inference& inference = {}) override;
-  void route(const models::Model& model, int64_t batches, Routing routing,
+  void route(const models::Denoiser& model, int64_t batches, Routing routing,
              const std::function<void(const RoutedBatch&)>& visit,
              const Inference& inference = {}) override;
   /// See draw_samples. Images are clamped to [-1, 1], latents are not.
-  at::Tensor sample(const models::Model& model, const SampleRequest& request) const override;
-  void check(const models::Model& model, const SampleRequest& request) const override;
+  at::Tensor sample(const models::Denoiser& model, const SampleRequest& request) const override;
+  void check(const models::Denoiser& model, const SampleRequest& request) const override;
   const data::DatasetInfo& data_info() const override;
   const data::DatasetInfo& held_out_info() override;
 
@@ -51,11 +51,11 @@ class ImageGeneration : public Task {
     at::Tensor label_B;
   };
   /// Adds noise at the times t_B; that of row i is the stream `noise.with_sample(first + i)`.
-  Inputs corrupt(const models::Model& model, const data::Batch& batch, const at::Tensor& t_B,
+  Inputs corrupt(const models::Denoiser& model, const data::Batch& batch, const at::Tensor& t_B,
                  const NoiseKey& noise, int64_t first) const;
   /// Draws times, noise and label dropout of a batch of the training stream. `purpose` separates
   /// the random numbers of training from those of calibration.
-  Inputs draw(const models::Model& model, data::Batch batch, const std::string& purpose) const;
+  Inputs draw(const models::Denoiser& model, data::Batch batch, const std::string& purpose) const;
   data::Batch held_out_batch(int64_t first, int64_t count) const;
   const std::shared_ptr<const data::Dataset>& held_out_data();
   /// Opens a split; its samples must be like those of `info_`, if that is known. Warns of what

@@ -12,7 +12,7 @@
 #include "gallop/config/schema.h"
 #include "gallop/data/dataset.h"
 #include "gallop/diffusion/guidance.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/choice/inference_threshold.h"
 #include "gallop/sparse/choice/routing_record.h"
@@ -86,7 +86,7 @@ class Task {
   static constexpr const char* category = "task";
   struct Args {
     data::DataConfig data;
-    config::Component model{"model", "dit"};
+    config::Component model{"denoiser", "dit"};
     int64_t batch = 1;       ///< samples of a micro-batch
     int64_t accumulate = 1;  ///< micro-batches of a step
     uint64_t seed = 0;
@@ -104,30 +104,30 @@ class Task {
   /// What a sample is called where rates are told: "image".
   virtual std::string unit() const { return "sample"; }
   /// The network for the data and the objective; nothing is allocated.
-  virtual std::unique_ptr<models::Model> make_model() const = 0;
+  virtual std::unique_ptr<models::Denoiser> make_model() const = 0;
   /// Starts reading at this micro-batch of the run, `position` samples of the training stream
   /// having been taken before. Must be called before `train`.
   virtual void start(int64_t micro_batch, int64_t position) = 0;
   /// Reads micro-batch `micro_batch` (they must come in order) and runs it.
-  virtual TrainOutput train(const models::Model& model, int64_t micro_batch) = 0;
+  virtual TrainOutput train(const models::Denoiser& model, int64_t micro_batch) = 0;
   /// The held-out loss; every call uses the same (sample, time, noise). `progress` is called after
   /// every batch with the samples done of all, and may throw to stop.
-  virtual EvalOutput evaluate(const models::Model& model,
+  virtual EvalOutput evaluate(const models::Denoiser& model,
                               const std::function<void(int64_t done, int64_t total)>& progress = {},
                               const Inference& inference = {}) = 0;
   /// Routing of `batches` fixed batches of training data, keyed by the seed, as in training or as
   /// at inference (by thresholds, where the model has them) and without changing anything: what
   /// thresholds are calibrated on. Calls `visit` for each batch.
   enum class Routing { training, inference };
-  virtual void route(const models::Model& model, int64_t batches, Routing routing,
+  virtual void route(const models::Denoiser& model, int64_t batches, Routing routing,
                      const std::function<void(const RoutedBatch&)>& visit,
                      const Inference& inference = {}) = 0;
   /// Draws samples [N, C, H, W] in float32 on the CPU, images in [-1, 1], all finite. Throws Error
   /// for a label that the model does not know, a sampler that does not fit the objective, and a
   /// sample that is not finite, with its index.
-  virtual at::Tensor sample(const models::Model& model, const SampleRequest& request) const = 0;
+  virtual at::Tensor sample(const models::Denoiser& model, const SampleRequest& request) const = 0;
   /// Throws what `sample` would throw for this request; weights need not be there yet.
-  virtual void check(const models::Model& model, const SampleRequest& request) const = 0;
+  virtual void check(const models::Denoiser& model, const SampleRequest& request) const = 0;
   /// What the data holds: its training split.
   virtual const data::DatasetInfo& data_info() const = 0;
   /// What the held-out split holds; opens it.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gallop/base/progress.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/runs/run_directory.h"
 #include "gallop/runs/run_log.h"
@@ -30,8 +30,8 @@ void leave_if_asked();
 struct Run {
   const runs::Recipe& recipe;
   tasks::Task& task;
-  models::Model& model;
-  models::Model& average;  ///< moving average of the model's weights, by which a run is judged
+  models::Denoiser& model;
+  models::Denoiser& average;  ///< moving average of the model's weights, by which a run is judged
   const runs::RunDirectory& directory;
   runs::RunLog& log;
   runs::RunState& state;

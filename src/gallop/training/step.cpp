@@ -10,8 +10,8 @@
 
 namespace gallop::training {
 
-Stepper::Stepper(const runs::Recipe& recipe, tasks::Task& task, models::Model& model,
-                 models::Model& average)
+Stepper::Stepper(const runs::Recipe& recipe, tasks::Task& task, models::Denoiser& model,
+                 models::Denoiser& average)
     : recipe_(recipe),
       task_(task),
       model_(model),

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/nn/pending_update.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/runs/run_state.h"
@@ -43,8 +43,8 @@ struct StepReport {
 class Stepper {
  public:
   /// The models are materialised and outlive this.
-  Stepper(const runs::Recipe& recipe, tasks::Task& task, models::Model& model,
-          models::Model& average);
+  Stepper(const runs::Recipe& recipe, tasks::Task& task, models::Denoiser& model,
+          models::Denoiser& average);
 
   /// Losses and gradients of the next step. Throws what reading or routing throws; nothing has
   /// changed then.
@@ -65,7 +65,7 @@ class Stepper {
 
   const runs::Recipe& recipe_;
   tasks::Task& task_;
-  models::Model &model_, &average_;
+  models::Denoiser &model_, &average_;
   std::vector<nn::Parameter*> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;

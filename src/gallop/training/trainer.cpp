@@ -38,7 +38,7 @@ std::map<std::string, at::Tensor> by_name(runs::NamedTensors&& tensors) {
 
 // Where the run shall lie; throws before anything is written if it could not be trained.
 std::string folder_of_a_possible_run(const runs::Recipe& recipe, tasks::Task& task,
-                                     const models::Model& model) {
+                                     const models::Denoiser& model) {
   if (recipe.eval.every > 0) task.held_out_info();
   compute::require_memory(compute::estimate(model, recipe, task.data_info()), recipe.memory_limit);
   if (recipe.sample.every > 0) task.check(model, runs::sample_request(recipe));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/runs/checkpoint.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/runs/resume.h"
@@ -44,8 +44,8 @@ class Trainer {
   const runs::RunState& state() const { return state_; }
   /// All that a checkpoint of this moment holds; the tensors are those of the run, not copies.
   runs::Snapshot snapshot() const;
-  const models::Model& model() const { return *model_; }
-  const models::Model& average() const { return *average_; }
+  const models::Denoiser& model() const { return *model_; }
+  const models::Denoiser& average() const { return *average_; }
 
  private:
   /// The changes of recipe and data since the checkpoint; throws Error for those that are refused.
@@ -65,7 +65,7 @@ class Trainer {
   // In this order, so that what does not fit is found before the folder is touched.
   runs::Recipe recipe_;
   std::unique_ptr<tasks::Task> task_;
-  std::unique_ptr<models::Model> model_, average_;
+  std::unique_ptr<models::Denoiser> model_, average_;
   runs::RunDirectory directory_;
   runs::CheckpointStore store_;
   std::string held_out_;  ///< the split as metadata; empty where the run never evaluates

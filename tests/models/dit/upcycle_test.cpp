@@ -31,17 +31,17 @@ class Upcycle : public ::testing::Test {
       parameter->set_value(random_normal(parameter->shape(), parameter->name()).mul(0.3));
     }
   }
-  static std::unique_ptr<Model> model_of(const std::string& mlp) {
-    return ::gallop::testing::make<Model>(
+  static std::unique_ptr<Denoiser> model_of(const std::string& mlp) {
+    return ::gallop::testing::make<Denoiser>(
         "kind = \"dit\"\ndepth = 2\nwidth = 16\nheads = 2\npatch = 4\nmlp = " + mlp,
         {.channels = 1, .height = 28, .width = 28, .classes = 10, .predicts_sigma = false});
   }
-  std::unique_ptr<Model> twin(const std::string& mlp) const {
+  std::unique_ptr<Denoiser> twin(const std::string& mlp) const {
     auto model = model_of("{ kind = \"moe\", " + mlp + " }");
     model->materialize(7);
     return model;
   }
-  Upcycled upcycled(Model& model, double noise = 0.1) const {
+  Upcycled upcycled(Denoiser& model, double noise = 0.1) const {
     return upcycle(model, dense_weights(), noise);
   }
   std::map<std::string, at::Tensor> dense_weights() const {
@@ -50,7 +50,7 @@ class Upcycle : public ::testing::Test {
     return tensors;
   }
   // Compares with what the dense model gives.
-  void expect_dense_function(const Model& model) const {
+  void expect_dense_function(const Denoiser& model) const {
     const nn::ForwardContext ctx{.timestep_B = t, .label_B = y};
     ::gallop::testing::expect_close(model.forward(x, ctx), dense->forward(x, ctx), 1e-4, 1e-4,
                                     "output");
@@ -59,7 +59,7 @@ class Upcycle : public ::testing::Test {
     return message_of([&] { upcycled(*twin(mlp)); });
   }
 
-  const std::unique_ptr<Model> dense = model_of("\"dense\"");
+  const std::unique_ptr<Denoiser> dense = model_of("\"dense\"");
   const at::Tensor x = random_normal({2, 1, 28, 28}, "x"), t = tensor_of({77, 812}),
                    y = tensor_of({3, 10}).to(at::kLong);
 };

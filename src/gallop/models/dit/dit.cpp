@@ -276,10 +276,10 @@ std::string Dit::summary() const {
 
 namespace {
 
-const config::Register<Model, DitSettings> registered{
+const config::Register<Denoiser, DitSettings> registered{
     "dit", "diffusion transformer with adaLN-Zero; with a sparse mlp, Race-DiT and its rivals",
     "DiT, arXiv 2212.09748; Expert Race, arXiv 2503.16057",
-    [](const DitSettings& settings, const Model::Args& args) {
+    [](const DitSettings& settings, const Denoiser::Args& args) {
       return std::make_unique<Dit>(settings, args);
     }};
 

@@ -58,7 +58,7 @@ class FinalLayer : public nn::Module {
 
 /// DiT (arXiv 2212.09748) with a pluggable feed-forward layer; parameter names of
 /// facebookresearch/DiT.
-class Dit : public Model {
+class Dit : public Denoiser {
  public:
   Dit(const DitSettings& settings, const Args& args);
 
@@ -74,8 +74,9 @@ class Dit : public Model {
   Footprint footprint() const override;
   bool is_table_of_other_sizes(const nn::Parameter& parameter,
                                const at::Tensor& table) const override;
-  const nn::Parameter* class_table() const override {
-    return y_embedder_ ? &y_embedder_->table() : nullptr;
+  std::optional<ClassTable> class_table() const override {
+    if (!y_embedder_) return {};
+    return ClassTable{&y_embedder_->table(), sizes_.args.classes, has_null_label()};
   }
   /// Those of DiT-MoE, DiffMoE and EC-DiT.
   std::map<std::string, at::Tensor> with_own_names(

@@ -84,7 +84,7 @@ std::string DitSettings::follow(const config::Stated& stated) {
   return "size = \"" + size + "\" has no effect: depth, width, heads and patch are all stated";
 }
 
-DitSizes resolve(const DitSettings& s, const Model::Args& args) {
+DitSizes resolve(const DitSettings& s, const Denoiser::Args& args) {
   DitSizes sizes{};
   std::optional<int64_t> depth = s.depth, width = s.width, heads = s.heads, patch = s.patch;
   if (!s.size.empty()) {
@@ -104,7 +104,7 @@ DitSizes resolve(const DitSettings& s, const Model::Args& args) {
   if (s.classes) sizes.args.classes = *s.classes;
   sizes.learn_sigma = s.learn_sigma == "auto" ? args.predicts_sigma : s.learn_sigma == "yes";
 
-  const Model::Args& in = sizes.args;
+  const Denoiser::Args& in = sizes.args;
   require(in.channels > 0 && in.height > 0 && in.width > 0,
           "the model does not know its input: give model.image and model.channels, or data");
   require(sizes.width % sizes.heads == 0, "model.width = ", sizes.width,

@@ -6,7 +6,7 @@
 
 #include "gallop/config/follow.h"
 #include "gallop/config/schema.h"
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::models {
 
@@ -31,10 +31,10 @@ struct DitSettings : config::Fields<DitSettings>, config::Follows {
 /// The sizes that a model is built with, all checked.
 struct DitSizes {
   int64_t depth, width, heads, patch;
-  Model::Args args;
+  Denoiser::Args args;
   bool learn_sigma;
   int64_t tokens() const { return (args.height / patch) * (args.width / patch); }
 };
-DitSizes resolve(const DitSettings& settings, const Model::Args& args);
+DitSizes resolve(const DitSettings& settings, const Denoiser::Args& args);
 
 }  // namespace gallop::models

@@ -37,7 +37,7 @@ at::Tensor pieces(const at::Tensor& whole, int64_t dim, const UpcycledLayer& lay
 }
 
 // Takes a dense MLP of `dense` and puts the experts that it makes there instead.
-UpcycledLayer replace_mlp(const Model& model, const std::string& prefix, Tensors& dense) {
+UpcycledLayer replace_mlp(const Denoiser& model, const std::string& prefix, Tensors& dense) {
   const std::string from = prefix + "mlp.", to = prefix + "moe.experts.";
   const std::vector<int64_t>& shape = model.find_parameter(to + "fc1.weight")->shape();  // [E,h,D]
   const at::Tensor fc1 = take(dense, from + "fc1.weight"), fc2 = take(dense, from + "fc2.weight"),
@@ -58,7 +58,7 @@ UpcycledLayer replace_mlp(const Model& model, const std::string& prefix, Tensors
 }
 
 // Copies what the model has; throws Error unless only routers and what belongs to them is missing.
-std::vector<std::string> fill(Model& model, const Tensors& tensors) {
+std::vector<std::string> fill(Denoiser& model, const Tensors& tensors) {
   WeightsReport report = compare(model, tensors);
   std::vector<std::string> fresh;
   std::erase_if(report.missing, [&](const std::string& name) {
@@ -81,7 +81,7 @@ std::vector<std::string> fill(Model& model, const Tensors& tensors) {
 // The router's last layer, where it has one of the usual name; null pointers where not.
 struct LastLayer {
   nn::Parameter *weight, *bias;
-  LastLayer(Model& model, const std::string& layer)
+  LastLayer(Denoiser& model, const std::string& layer)
       : weight(model.find_parameter(layer + ".router.gate.weight")),
         bias(model.find_parameter(layer + ".router.gate.bias")) {}
 };
@@ -93,9 +93,9 @@ struct Weights {
 
 // The combine weights of each layer as its router stands. A selection that drops pairs of equal
 // scores, or keeps more than K, must not look like one that gives less or more weight.
-std::map<std::string, Weights> combine_weights(const Model& model) {
+std::map<std::string, Weights> combine_weights(const Denoiser& model) {
   constexpr int64_t B = 2;
-  const Model::Args& sizes = model.args();
+  const Denoiser::Args& sizes = model.args();
   std::vector<sparse::RoutingRecord> routing;
   nn::ForwardContext ctx{.training = true, .timestep_B = at::zeros({B}), .routing = &routing};
   if (sizes.classes > 0) ctx.label_B = at::zeros({B}, at::kLong);
@@ -112,7 +112,7 @@ std::map<std::string, Weights> combine_weights(const Model& model) {
   return found;
 }
 
-void set_constants(Model& model, std::vector<UpcycledLayer>& layers) {
+void set_constants(Denoiser& model, std::vector<UpcycledLayer>& layers) {
   for (const UpcycledLayer& layer : layers) {
     const LastLayer last(model, layer.name);
     if (last.weight) (**last.weight).zero_();
@@ -142,7 +142,7 @@ void set_constants(Model& model, std::vector<UpcycledLayer>& layers) {
 
 // One row of the router's own first values a copy, so that tokens tell the copies apart; without
 // their mean, so that a pool of several tokens prefers none.
-void add_noise(Model& model, const UpcycledLayer& layer, const at::Tensor& first_values,
+void add_noise(Denoiser& model, const UpcycledLayer& layer, const at::Tensor& first_values,
                double noise) {
   if (layer.copies == 1) return;
   at::Tensor rows = first_values.narrow(0, 0, layer.copies);
@@ -157,7 +157,7 @@ void add_noise(Model& model, const UpcycledLayer& layer, const at::Tensor& first
 
 }  // namespace
 
-Upcycled upcycle(Model& model, std::map<std::string, at::Tensor> dense, double router_noise) {
+Upcycled upcycle(Denoiser& model, std::map<std::string, at::Tensor> dense, double router_noise) {
   require(std::isfinite(router_noise) && router_noise >= 0, "a router noise of ", router_noise,
           " is no spread: give 0 or more");
   const at::NoGradGuard no_grad;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/model.h"
+#include "gallop/models/denoiser.h"
 
 namespace gallop::models {
 
@@ -35,6 +35,6 @@ struct Upcycled {
 /// share it, so that token choice of K = parts experts takes one whole copy.
 /// Throws Error for widths that do not divide, other kinds of experts, and tensors that the model
 /// or the file lacks.
-Upcycled upcycle(Model& model, std::map<std::string, at::Tensor> dense, double router_noise);
+Upcycled upcycle(Denoiser& model, std::map<std::string, at::Tensor> dense, double router_noise);
 
 }  // namespace gallop::models
