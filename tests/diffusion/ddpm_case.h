@@ -3,7 +3,7 @@
 #include <string>
 
 #include "gallop/diffusion/ddpm_process.h"
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/samplers/states.h"
 #include "tests/support/fixture.h"
 
 namespace gallop::testing {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/diffusion/samplers/runge_kutta.h"
-#include "tests/diffusion/samplers/trajectory.h"
+#include "tests/diffusion/samplers/states.h"
 #include "tests/support/errors.h"
 #include "tests/support/tiny_network.h"
 
@@ -18,7 +18,7 @@ using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
 using testing::TinyNetwork;
-using testing::Trajectory;
+using testing::States;
 
 REFERENCE_TEST(FlowProcessCases, ReversedConventionIsThatOfTheReference,
                "diffusion/flow_reversed_convention") {
@@ -53,7 +53,7 @@ REFERENCE_TEST(FlowProcessCases, ReversedConventionIsThatOfTheReference,
       {"out.plain.x", network.with_labels(label_B)},
       {"out.guided.x", guided(network, process, guidance, label_B, fixture.in("y_null"))}};
   for (const auto& [name, denoiser] : runs) {
-    Trajectory trajectory;
+    States trajectory;
     trajectory.x.push_back(fixture.in("z"));
     sampler->sample(denoiser, fixture.in("z"), {}, trajectory.callback());
     fixture.expect_close(trajectory.states(), name);

@@ -21,7 +21,7 @@ namespace {
 using ::testing::HasSubstr;
 using testing::make_process;
 using testing::message_of;
-using testing::Trajectory;
+using testing::States;
 
 at::Tensor numbers(const std::vector<double>& values) {
   return at::tensor(values, at::kDouble).view({1, -1, 1, 1});
@@ -152,7 +152,7 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
         {guided_half,
          at::cat({guided_half.narrow(1, 0, 3), null.narrow(1, 3, null.size(1) - 3)}, 1)});
   };
-  Trajectory trajectory;
+  States trajectory;
   sampler->sample(
       both_halves, noise[0], [&](int64_t k) { return noise[1 + k]; }, trajectory.callback());
   fixture.expect_close(trajectory.states(), "out.x");

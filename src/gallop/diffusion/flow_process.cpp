@@ -68,10 +68,13 @@ at::Tensor FlowProcess::image_channels(const at::Tensor& output, int64_t channel
   return double_output_ ? output.narrow(1, 0, channels) : output;
 }
 
-at::Tensor FlowProcess::evaluate(const Denoiser& model, const at::Tensor& x, double t) const {
-  const double model_time = (reversed_ ? 1 - t : t) * time_scale_;
-  const at::Tensor t_B = at::full({x.size(0)}, model_time, x.options().dtype(c10::kFloat));
-  return oriented(image_channels(model(x, t_B), x.size(1)));
+at::Tensor FlowProcess::model_time(const at::Tensor& x, double t) const {
+  const double time = (reversed_ ? 1 - t : t) * time_scale_;
+  return at::full({x.size(0)}, time, x.options().dtype(c10::kFloat));
+}
+
+at::Tensor FlowProcess::read_output(const at::Tensor& output, int64_t channels) const {
+  return oriented(image_channels(output, channels));
 }
 
 int64_t FlowProcess::output_channels(int64_t channels) const {

@@ -3,7 +3,6 @@
 #include <string>
 
 #include "gallop/config/schema.h"
-#include "gallop/diffusion/denoiser.h"
 #include "gallop/diffusion/flow.h"
 #include "gallop/diffusion/process.h"
 
@@ -30,9 +29,11 @@ class FlowProcess : public Process {
   explicit FlowProcess(const FlowSettings& settings);
 
   const Flow& flow() const { return flow_; }
-  /// The image channels of the network output at path time t (the same for all samples), as the
-  /// path sees it: told the network in its own convention, a reversed velocity turned round.
-  at::Tensor evaluate(const Denoiser& model, const at::Tensor& x_BCHW, double t) const;
+  /// Path time t (the same for all samples) as the network is told it, [B] for the images x.
+  at::Tensor model_time(const at::Tensor& x_BCHW, double t) const;
+  /// The image channels of what the network put out for images of so many, as the path sees them: a
+  /// reversed velocity turned round.
+  at::Tensor read_output(const at::Tensor& output, int64_t channels) const;
 
   const char* kind() const override { return "flow"; }
   int64_t output_channels(int64_t channels) const override;

@@ -11,7 +11,7 @@ namespace {
 
 using testing::make_sampler;
 using testing::TinyNetwork;
-using testing::Trajectory;
+using testing::States;
 
 REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop") {
   const Json& config = fixture.config();
@@ -27,7 +27,7 @@ REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop
           s.eta = setting.at("eta").as_double();
         });
     EXPECT_EQ(sampler->needs_noise(), setting.at("eta").as_double() > 0);
-    Trajectory trajectory;
+    States trajectory;
     sampler->sample(
         network, noise[0], [&](int64_t step) { return noise[1 + step]; }, trajectory.callback());
     fixture.expect_close(trajectory.states(), "out." + name + ".x");
@@ -38,7 +38,7 @@ REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop
       dynamic_cast<const DdpmProcess&>(*process).diffusion().respaced(respacing.text);
   fixture.expect_close(at::tensor(diffusion.schedule().timestep_map, at::kLong),
                        "out.timestep_map");
-  Trajectory inversion;
+  States inversion;
   const at::Tensor inverted = ddim_invert(diffusion, network, fixture.in("reverse_x0"),
                                           /*clip=*/false, inversion.callback());
   fixture.expect_close(inversion.states(), "out.reverse.x");

@@ -15,7 +15,7 @@ using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
 using testing::TinyNetwork;
-using testing::Trajectory;
+using testing::States;
 
 REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ancestral_loop") {
   const auto process = testing::ddpm_process_of(fixture);
@@ -29,7 +29,7 @@ REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ance
           s.clip = setting.at("clip_denoised").as_bool();
         });
     EXPECT_EQ(sampler->evaluations(), respacing.steps);
-    Trajectory trajectory;
+    States trajectory;
     std::vector<at::Tensor> times;
     const at::Tensor samples = sampler->sample(
         [&](const at::Tensor& x, const at::Tensor& t_B) {

@@ -19,7 +19,7 @@ using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
 using testing::TinyNetwork;
-using testing::Trajectory;
+using testing::States;
 
 std::shared_ptr<const Process> flow(const std::string& path, const std::string& prediction) {
   return make_process<FlowSettings>("flow", [&](FlowSettings& s) {
@@ -30,7 +30,7 @@ std::shared_ptr<const Process> flow(const std::string& path, const std::string& 
 
 /// The start and the state after every step, as the fixtures store them.
 at::Tensor points(const Sampler& sampler, const Denoiser& network, const at::Tensor& z) {
-  Trajectory trajectory;
+  States trajectory;
   trajectory.x.push_back(z);
   sampler.sample(network, z, {}, trajectory.callback());
   return trajectory.states();

@@ -22,7 +22,7 @@ using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
 using testing::TinyNetwork;
-using testing::Trajectory;
+using testing::States;
 
 // The cases name runs as <method>_<form of w>_<last step>.
 struct Run {
@@ -81,7 +81,7 @@ REFERENCE_TEST(SdeCases, EveryRunGoesThroughTheStatesOfTheReference, "diffusion/
           s.last_step = config.at("last_step_size").as_double();
         });
     int64_t calls = 0;
-    Trajectory trajectory;
+    States trajectory;
     sampler->sample(
         [&](const at::Tensor& x, const at::Tensor& t_B) {
           ++calls;

@@ -4,7 +4,9 @@
 #include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace gallop::diffusion {
 namespace {
@@ -12,38 +14,44 @@ namespace {
 /// x_{t-1} = sqrt(abar') x_0 + sqrt(1 - abar' - s^2) eps + s noise, abar' of the step before, with
 /// s = eta sqrt((1 - abar')/(1 - abar)) sqrt(1 - abar/abar'); eps is taken again from the (clipped)
 /// x_0.
-class DdimSampler : public Sampler {
+class DdimTrajectory : public DdpmTrajectory {
  public:
-  DdimSampler(const DdimSettings& settings, const DdpmProcess& process, int64_t steps)
-      : diffusion_(shortened(process.diffusion(), settings.spacing, steps)),
-        clip_(settings.clip),
-        eta_(settings.eta) {}
-
-  int64_t evaluations() const override { return diffusion_.schedule().steps(); }
-  bool needs_noise() const override { return eta_ > 0 && evaluations() > 1; }
+  DdimTrajectory(std::shared_ptr<const GaussianDiffusion> diffusion, at::Tensor x_BCHW,
+                 NoiseSource noise, bool clip, double eta)
+      : DdpmTrajectory(std::move(diffusion), std::move(x_BCHW), std::move(noise), clip),
+        eta_(eta) {}
 
  protected:
-  at::Tensor run(const Denoiser& model, at::Tensor x, const NoiseSource& noise_source,
-                 const StepCallback& on_step) const override {
-    const DdpmSchedule& s = diffusion_.schedule();
-    const int64_t steps = evaluations();
-    for (int64_t k = 0; k < steps; ++k) {
-      const int64_t i = steps - 1 - k;
-      const at::Tensor t_B = at::full({x.size(0)}, i, x.options().dtype(c10::kLong));
-      const at::Tensor x0 =
-          diffusion_.p_mean_variance(model(x, diffusion_.model_time(t_B)), x, t_B, clip_).x0_BCHW;
-      const at::Tensor eps = diffusion_.eps_from_x0(x, t_B, x0);
-      const double bar = s.alphas_cumprod[i], prev = s.alphas_cumprod_prev[i];
-      const double sigma = eta_ * std::sqrt((1 - prev) / (1 - bar)) * std::sqrt(1 - bar / prev);
-      x = std::sqrt(prev) * x0 + std::sqrt(std::max(0.0, 1 - prev - sigma * sigma)) * eps;
-      if (i > 0 && eta_ > 0) x = x + sigma * noise_source(k);
-      on_step({k, steps, x, x0});
-    }
-    return x;
+  std::optional<Ended> take(const Query&, const at::Tensor& output) override {
+    const DdpmSchedule& s = diffusion().schedule();
+    const int64_t i = index();
+    const at::Tensor x0 = prediction(output).x0_BCHW;
+    const at::Tensor eps = diffusion().eps_from_x0(x(), index_B(), x0);
+    const double bar = s.alphas_cumprod[i], prev = s.alphas_cumprod_prev[i];
+    const double sigma = eta_ * std::sqrt((1 - prev) / (1 - bar)) * std::sqrt(1 - bar / prev);
+    at::Tensor next = std::sqrt(prev) * x0 + std::sqrt(std::max(0.0, 1 - prev - sigma * sigma)) * eps;
+    if (i > 0 && eta_ > 0) next = next + sigma * noise();
+    return Ended{next, x0};
   }
 
  private:
-  GaussianDiffusion diffusion_;
+  double eta_;
+};
+
+class DdimSampler : public DdpmSampler {
+ public:
+  DdimSampler(const DdimSettings& settings, const DdpmProcess& process, int64_t steps)
+      : DdpmSampler(process, settings.spacing, steps), clip_(settings.clip), eta_(settings.eta) {}
+
+  bool needs_noise() const override { return eta_ > 0 && evaluations() > 1; }
+
+ protected:
+  std::unique_ptr<Trajectory> start(at::Tensor x_BCHW, NoiseSource noise) const override {
+    return std::make_unique<DdimTrajectory>(diffusion(), std::move(x_BCHW), std::move(noise), clip_,
+                                            eta_);
+  }
+
+ private:
   bool clip_;
   double eta_;
 };

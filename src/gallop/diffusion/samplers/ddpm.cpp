@@ -3,38 +3,39 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 
-#include "gallop/diffusion/samplers/sampler.h"
+#include <utility>
 
 namespace gallop::diffusion {
 namespace {
 
 /// x_{t-1} = mean + sqrt(variance) noise, down to t = 0, whose step adds no noise.
-class AncestralSampler : public Sampler {
+class AncestralTrajectory : public DdpmTrajectory {
+ public:
+  using DdpmTrajectory::DdpmTrajectory;
+
+ protected:
+  std::optional<Ended> take(const Query&, const at::Tensor& output) override {
+    const Prediction p = prediction(output);
+    at::Tensor next = p.mean_BCHW;
+    if (index() > 0) next = next + (0.5 * p.log_variance).exp() * noise();
+    return Ended{next, p.x0_BCHW};
+  }
+};
+
+class AncestralSampler : public DdpmSampler {
  public:
   AncestralSampler(const DdpmSamplerSettings& settings, const DdpmProcess& process, int64_t steps)
-      : diffusion_(shortened(process.diffusion(), settings.spacing, steps)), clip_(settings.clip) {}
+      : DdpmSampler(process, settings.spacing, steps), clip_(settings.clip) {}
 
-  int64_t evaluations() const override { return diffusion_.schedule().steps(); }
   bool needs_noise() const override { return evaluations() > 1; }
 
  protected:
-  at::Tensor run(const Denoiser& model, at::Tensor x, const NoiseSource& noise_source,
-                 const StepCallback& on_step) const override {
-    const int64_t steps = evaluations();
-    for (int64_t k = 0; k < steps; ++k) {
-      const int64_t i = steps - 1 - k;
-      const at::Tensor t_B = at::full({x.size(0)}, i, x.options().dtype(c10::kLong));
-      const Prediction p =
-          diffusion_.p_mean_variance(model(x, diffusion_.model_time(t_B)), x, t_B, clip_);
-      x = p.mean_BCHW;
-      if (i > 0) x = x + (0.5 * p.log_variance).exp() * noise_source(k);
-      on_step({k, steps, x, p.x0_BCHW});
-    }
-    return x;
+  std::unique_ptr<Trajectory> start(at::Tensor x_BCHW, NoiseSource noise) const override {
+    return std::make_unique<AncestralTrajectory>(diffusion(), std::move(x_BCHW), std::move(noise),
+                                                 clip_);
   }
 
  private:
-  GaussianDiffusion diffusion_;
   bool clip_;
 };
 
@@ -54,9 +55,26 @@ void DdpmSamplerSettings::fields(config::Visitor& v) {
   v.field("clip", clip, "clamp the estimate of the clean image to [-1, 1]; not for latents");
 }
 
-GaussianDiffusion shortened(const GaussianDiffusion& full, const std::string& spacing,
-                            int64_t steps) {
-  return full.respaced((spacing == "ddim" ? "ddim" : "") + std::to_string(steps));
+DdpmTrajectory::DdpmTrajectory(std::shared_ptr<const GaussianDiffusion> diffusion,
+                               at::Tensor x_BCHW, NoiseSource noise, bool clip)
+    : Trajectory(std::move(x_BCHW), diffusion->schedule().steps()),
+      diffusion_(std::move(diffusion)),
+      noise_(std::move(noise)),
+      clip_(clip) {}
+
+at::Tensor DdpmTrajectory::index_B() const {
+  return at::full({x().size(0)}, index(), x().options().dtype(c10::kLong));
 }
+
+Query DdpmTrajectory::ask() { return {x(), diffusion_->model_time(index_B())}; }
+
+Prediction DdpmTrajectory::prediction(const at::Tensor& output) const {
+  return diffusion_->p_mean_variance(output, x(), index_B(), clip_);
+}
+
+// The process that visits `steps` of the steps trained on.
+DdpmSampler::DdpmSampler(const DdpmProcess& process, const std::string& spacing, int64_t steps)
+    : diffusion_(std::make_shared<GaussianDiffusion>(process.diffusion().respaced(
+          (spacing == "ddim" ? "ddim" : "") + std::to_string(steps)))) {}
 
 }  // namespace gallop::diffusion

@@ -8,18 +8,17 @@ namespace gallop::diffusion {
 namespace {
 
 /// x <- x + drift h + sqrt(2 w h) noise.
-class EulerMaruyamaSampler : public SdeSampler {
+class EulerMaruyamaSteps : public SdeTrajectory {
  public:
-  using SdeSampler::SdeSampler;
-  int64_t evaluations() const override { return stochastic_steps() + (has_last() ? 1 : 0); }
+  using SdeTrajectory::SdeTrajectory;
 
  protected:
-  at::Tensor step(const Denoiser& model, const at::Tensor& x, double t, double h,
-                  const at::Tensor& noise) const override {
-    const Slopes s = slopes(model, x, t);
-    return x + s.drift() * h + noise * std::sqrt(2 * s.w * h);
+  Point next_point() override { return {x(), t()}; }
+  std::optional<at::Tensor> advance(const Slopes& s) override {
+    return x() + s.drift() * h() + noise() * std::sqrt(2 * s.w * h());
   }
 };
+using EulerMaruyamaSampler = SdeSampler<EulerMaruyamaSteps, 1>;
 
 const RegisterSampler<FlowProcess, SdeSettings> registered{
     "euler-maruyama", "flow", "SDE of a flow, one network call a step", "SiT, arXiv 2401.08740",

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "gallop/base/error.h"
 
@@ -34,30 +35,47 @@ int64_t RungeKuttaSampler::evaluations() const {
   return steps_ * static_cast<int64_t>(tableau_.weights.size());
 }
 
-at::Tensor RungeKuttaSampler::velocity(const Denoiser& model, const at::Tensor& x, double t) const {
-  t = std::clamp(t, 0.0, 1.0);  // t + h may pass an end by a rounding error
-  const at::Tensor t_B = at::full({x.size(0)}, t, c10::kDouble);
-  return process_->flow().output_to_velocity(process_->evaluate(model, x, t), x, t_B);
+std::unique_ptr<Trajectory> RungeKuttaSampler::start(at::Tensor x, NoiseSource) const {
+  return std::make_unique<RungeKuttaTrajectory>(tableau_, process_, std::move(x), steps_, start_,
+                                                end_);
 }
 
-at::Tensor RungeKuttaSampler::run(const Denoiser& model, at::Tensor x, const NoiseSource&,
-                                  const StepCallback& on_step) const {
-  const double h = (end_ - start_) / steps_;
-  for (int64_t k = 0; k < steps_; ++k) {
-    const double t = start_ + h * k;
-    std::vector<at::Tensor> slopes;
-    const auto advanced = [&](const std::vector<double>& weights) {
-      at::Tensor result = x;
-      for (size_t j = 0; j < weights.size(); ++j)
-        if (weights[j] != 0) result = result + slopes[j] * (h * weights[j]);
-      return result;
-    };
-    for (size_t i = 0; i < tableau_.nodes.size(); ++i)
-      slopes.push_back(velocity(model, advanced(tableau_.stages[i]), t + tableau_.nodes[i] * h));
-    x = advanced(tableau_.weights);
-    on_step({k, steps_, x, {}});
-  }
-  return x;
+RungeKuttaTrajectory::RungeKuttaTrajectory(Tableau tableau,
+                                           std::shared_ptr<const FlowProcess> process, at::Tensor x,
+                                           int64_t steps, double start, double end)
+    : Trajectory(std::move(x), steps),
+      tableau_(std::move(tableau)),
+      process_(std::move(process)),
+      start_(start),
+      h_((end - start) / steps) {}
+
+double RungeKuttaTrajectory::time() const {
+  const double t = start_ + h_ * step() + tableau_.nodes[slopes_.size()] * h_;
+  return std::clamp(t, 0.0, 1.0);  // t + h may pass an end by a rounding error
+}
+
+at::Tensor RungeKuttaTrajectory::advanced(const std::vector<double>& weights) const {
+  at::Tensor result = x();
+  for (size_t j = 0; j < weights.size(); ++j)
+    if (weights[j] != 0) result = result + slopes_[j] * (h_ * weights[j]);
+  return result;
+}
+
+Query RungeKuttaTrajectory::ask() {
+  const at::Tensor stage = advanced(tableau_.stages[slopes_.size()]);
+  return {stage, process_->model_time(stage, time())};
+}
+
+std::optional<Trajectory::Ended> RungeKuttaTrajectory::take(const Query& query,
+                                                            const at::Tensor& output) {
+  const at::Tensor& stage = query.x_BCHW;
+  const at::Tensor t_B = at::full({stage.size(0)}, time(), c10::kDouble);
+  slopes_.push_back(process_->flow().output_to_velocity(
+      process_->read_output(output, stage.size(1)), stage, t_B));
+  if (slopes_.size() < tableau_.nodes.size()) return std::nullopt;
+  const at::Tensor next = advanced(tableau_.weights);
+  slopes_.clear();
+  return Ended{next, {}};
 }
 
 RegisterRungeKutta::RegisterRungeKutta(const char* kind, const char* summary, const char* paper,

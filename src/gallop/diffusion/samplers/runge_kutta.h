@@ -22,8 +22,28 @@ struct OdeSettings : config::Fields<OdeSettings> {
   void validate() const override;
 };
 
-/// The probability-flow ODE of a flow on an even grid of `steps` steps. Integrating from 1 to 0
-/// turns images into the noise that would make them.
+/// The probability-flow ODE of a flow on an even grid.
+class RungeKuttaTrajectory : public Trajectory {
+ public:
+  RungeKuttaTrajectory(Tableau tableau, std::shared_ptr<const FlowProcess> process,
+                       at::Tensor x_BCHW, int64_t steps, double start, double end);
+
+ protected:
+  Query ask() override;
+  std::optional<Ended> take(const Query& query, const at::Tensor& output) override;
+
+ private:
+  /// Path time of the stage that is under way.
+  double time() const;
+  at::Tensor advanced(const std::vector<double>& weights) const;
+
+  Tableau tableau_;
+  std::shared_ptr<const FlowProcess> process_;
+  double start_, h_;
+  std::vector<at::Tensor> slopes_;  ///< of the stages before this one
+};
+
+/// Integrating from 1 to 0 turns images into the noise that would make them.
 class RungeKuttaSampler : public Sampler {
  public:
   RungeKuttaSampler(Tableau tableau, const OdeSettings& settings,
@@ -32,12 +52,9 @@ class RungeKuttaSampler : public Sampler {
   int64_t evaluations() const override;
 
  protected:
-  at::Tensor run(const Denoiser& model, at::Tensor x_BCHW, const NoiseSource& noise_source,
-                 const StepCallback& on_step) const override;
+  std::unique_ptr<Trajectory> start(at::Tensor x_BCHW, NoiseSource noise_source) const override;
 
  private:
-  at::Tensor velocity(const Denoiser& model, const at::Tensor& x_BCHW, double t) const;
-
   Tableau tableau_;
   std::shared_ptr<const FlowProcess> process_;
   int64_t steps_;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 
 #include "gallop/base/error.h"
 
@@ -35,14 +36,24 @@ void fail_wrong_process(const std::string& sampler, const Process& process) {
        "' that the model was trained with; use one of ", known);
 }
 
-at::Tensor Sampler::sample(const Denoiser& model, const at::Tensor& noise_BCHW,
-                           const NoiseSource& noise_source, const StepCallback& on_step) const {
+std::unique_ptr<Trajectory> Sampler::begin(const at::Tensor& noise_BCHW,
+                                           NoiseSource noise_source) const {
   require(noise_BCHW.defined() && noise_BCHW.dim() == 4,
           "a sampler starts from noise of shape [batch, channels, height, width]");
   require(noise_source || !needs_noise(),
           "this sampler draws noise at its steps and was given none");
+  return start(noise_BCHW, std::move(noise_source));
+}
+
+at::Tensor Sampler::sample(const Denoiser& model, const at::Tensor& noise_BCHW,
+                           const NoiseSource& noise_source, const StepCallback& on_step) const {
   const c10::NoGradGuard no_grad;
-  return run(model, noise_BCHW, noise_source, on_step ? on_step : [](const StepState&) {});
+  const std::unique_ptr<Trajectory> trajectory = begin(noise_BCHW, noise_source);
+  while (!trajectory->done()) {
+    const Query& query = trajectory->query();
+    if (trajectory->answer(model(query.x_BCHW, query.t_B)) && on_step) on_step(trajectory->state());
+  }
+  return trajectory->state().x_BCHW;
 }
 
 }  // namespace gallop::diffusion

@@ -12,6 +12,7 @@
 #include "gallop/diffusion/denoiser.h"
 #include "gallop/diffusion/flow_process.h"
 #include "gallop/diffusion/process.h"
+#include "gallop/diffusion/samplers/trajectory.h"
 
 namespace gallop::diffusion {
 
@@ -22,14 +23,6 @@ struct SamplerArgs {
   int64_t steps;
 };
 
-/// The state after a step; `x0_BCHW` is the estimate of the clean images made in it, undefined for
-/// samplers that make none.
-struct StepState {
-  int64_t step, steps;
-  at::Tensor x_BCHW, x0_BCHW;
-};
-using StepCallback = std::function<void(const StepState&)>;
-
 /// Turns noise into images with a trained network: a component of category "sampler".
 class Sampler {
  public:
@@ -38,9 +31,11 @@ class Sampler {
 
   virtual ~Sampler() = default;
 
-  /// Images [B, C, H, W] from standard normal noise of that shape, without gradients.
-  /// `noise_source` gives the noise of step k = 0, 1, ... and may be empty unless needs_noise();
-  /// `on_step` may be empty.
+  /// The way of standard normal noise [B, C, H, W] to images. `noise_source` gives the noise of step
+  /// k = 0, 1, ... and may be empty unless needs_noise(). The trajectory outlives the sampler.
+  std::unique_ptr<Trajectory> begin(const at::Tensor& noise_BCHW,
+                                    NoiseSource noise_source = {}) const;
+  /// Goes that way to its end with one network, without gradients; `on_step` may be empty.
   at::Tensor sample(const Denoiser& model, const at::Tensor& noise_BCHW,
                     const NoiseSource& noise_source = {}, const StepCallback& on_step = {}) const;
 
@@ -50,8 +45,7 @@ class Sampler {
   virtual bool needs_noise() const { return false; }
 
  protected:
-  virtual at::Tensor run(const Denoiser& model, at::Tensor x_BCHW, const NoiseSource& noise_source,
-                         const StepCallback& on_step) const = 0;
+  virtual std::unique_ptr<Trajectory> start(at::Tensor x_BCHW, NoiseSource noise_source) const = 0;
 };
 
 /// Records that a sampler works on a kind of process, for error messages and choices.

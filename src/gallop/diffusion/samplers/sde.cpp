@@ -3,6 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 
+#include <utility>
+
 #include "gallop/base/error.h"
 
 namespace gallop::diffusion {
@@ -29,51 +31,56 @@ void SdeSettings::validate() const {
           "); it must lie between 0 and 1 - start");
 }
 
-SdeSampler::SdeSampler(const SdeSettings& settings, std::shared_ptr<const FlowProcess> process,
-                       int64_t steps)
-    : settings_(settings), process_(std::move(process)), steps_(steps) {
-  settings_.validate();
-  const Flow& flow = process_->flow();
-  interval_ = sde_interval(flow.path(), flow.prediction(), has_last() ? settings.last_step : 0);
-  if (settings.start) interval_.first = *settings.start;
+SdeGrid::SdeGrid(const SdeSettings& s, std::shared_ptr<const FlowProcess> of, int64_t count)
+    : settings(s), process(std::move(of)), steps(count) {
+  settings.validate();
+  const Flow& flow = process->flow();
+  interval = sde_interval(flow.path(), flow.prediction(), has_last() ? settings.last_step : 0);
+  if (settings.start) interval.first = *settings.start;
 }
 
-at::Tensor SdeSampler::Slopes::drift() const { return velocity + w * score; }
-
-double SdeSampler::diffusion(double t) const {
-  return diffusion_coefficient(process_->flow().path(), settings_.diffusion, settings_.norm, t);
-}
-
-SdeSampler::Slopes SdeSampler::slopes(const Denoiser& model, const at::Tensor& x, double t) const {
-  const at::Tensor t_B = at::full({x.size(0)}, t, c10::kDouble);
-  const at::Tensor output = process_->evaluate(model, x, t);
-  const Flow& flow = process_->flow();
-  return {flow.output_to_velocity(output, x, t_B), flow.output_to_score(output, x, t_B),
-          diffusion(t)};
-}
-
-at::Tensor SdeSampler::finish(const Denoiser& model, const at::Tensor& x) const {
-  const double t = interval_.last;
-  const Slopes s = slopes(model, x, t);
-  if (settings_.last == "mean") return x + s.drift() * settings_.last_step;
-  if (settings_.last == "euler") return x + s.velocity * settings_.last_step;
-  const PathPoint p = path_point(process_->flow().path(), t);
-  return x / p.alpha + s.score * (p.sigma * p.sigma / p.alpha);
-}
-
-at::Tensor SdeSampler::run(const Denoiser& model, at::Tensor x, const NoiseSource& noise_source,
-                           const StepCallback& on_step) const {
+double SdeGrid::step_length() const {
   const int64_t stochastic = stochastic_steps();
-  const double h = stochastic > 0 ? (interval_.last - interval_.first) / stochastic : 0;
-  for (int64_t k = 0; k < stochastic; ++k) {
-    x = step(model, x, interval_.first + h * k, h, noise_source(k));
-    on_step({k, steps_, x, {}});
-  }
-  if (has_last()) {
-    x = finish(model, x);
-    on_step({steps_ - 1, steps_, x, {}});
-  }
-  return x;
+  return stochastic > 0 ? (interval.last - interval.first) / stochastic : 0;
+}
+
+SdeTrajectory::SdeTrajectory(std::shared_ptr<const SdeGrid> grid, at::Tensor x, NoiseSource noise)
+    : Trajectory(std::move(x), grid->steps),
+      grid_(std::move(grid)),
+      noise_(std::move(noise)),
+      h_(grid_->step_length()) {}
+
+at::Tensor SdeTrajectory::Slopes::drift() const { return velocity + w * score; }
+
+double SdeTrajectory::diffusion(double t) const {
+  return diffusion_coefficient(grid_->process->flow().path(), grid_->settings.diffusion,
+                               grid_->settings.norm, t);
+}
+
+Query SdeTrajectory::ask() {
+  const Point point = is_last() ? Point{x(), grid_->interval.last} : next_point();
+  asked_ = point.t;
+  return {point.x_BCHW, grid_->process->model_time(point.x_BCHW, point.t)};
+}
+
+std::optional<Trajectory::Ended> SdeTrajectory::take(const Query& query, const at::Tensor& out) {
+  const at::Tensor& x_BCHW = query.x_BCHW;
+  const at::Tensor t_B = at::full({x_BCHW.size(0)}, asked_, c10::kDouble);
+  const Flow& flow = grid_->process->flow();
+  const at::Tensor output = grid_->process->read_output(out, x_BCHW.size(1));
+  const Slopes slopes{flow.output_to_velocity(output, x_BCHW, t_B),
+                      flow.output_to_score(output, x_BCHW, t_B), diffusion(asked_)};
+  if (is_last()) return Ended{finish(slopes), {}};
+  const std::optional<at::Tensor> next = advance(slopes);
+  return next ? std::optional(Ended{*next, {}}) : std::nullopt;
+}
+
+at::Tensor SdeTrajectory::finish(const Slopes& s) const {
+  const SdeSettings& settings = grid_->settings;
+  if (settings.last == "mean") return x() + s.drift() * settings.last_step;
+  if (settings.last == "euler") return x() + s.velocity * settings.last_step;
+  const PathPoint p = path_point(grid_->process->flow().path(), grid_->interval.last);
+  return x() / p.alpha + s.score * (p.sigma * p.sigma / p.alpha);
 }
 
 }  // namespace gallop::diffusion

@@ -9,20 +9,31 @@ namespace gallop::diffusion {
 namespace {
 
 /// The noise first, then a Heun step of the drift from the noised state.
-class SdeHeunSampler : public SdeSampler {
+class SdeHeunSteps : public SdeTrajectory {
  public:
-  using SdeSampler::SdeSampler;
-  int64_t evaluations() const override { return 2 * stochastic_steps() + (has_last() ? 1 : 0); }
+  using SdeTrajectory::SdeTrajectory;
 
  protected:
-  at::Tensor step(const Denoiser& model, const at::Tensor& x, double t, double h,
-                  const at::Tensor& noise) const override {
-    const at::Tensor noised = x + noise * std::sqrt(2 * diffusion(t) * h);
-    const at::Tensor first = slopes(model, noised, t).drift();
-    const at::Tensor second = slopes(model, noised + first * h, std::min(t + h, 1.0)).drift();
-    return noised + (first + second) * (0.5 * h);
+  Point next_point() override {
+    if (first_.defined()) return {noised_ + first_ * h(), std::min(t() + h(), 1.0)};
+    noised_ = x() + noise() * std::sqrt(2 * diffusion(t()) * h());
+    return {noised_, t()};
   }
+  std::optional<at::Tensor> advance(const Slopes& s) override {
+    if (!first_.defined()) {
+      first_ = s.drift();
+      return std::nullopt;
+    }
+    const at::Tensor next = noised_ + (first_ + s.drift()) * (0.5 * h());
+    first_.reset();
+    return next;
+  }
+
+ private:
+  at::Tensor noised_;
+  at::Tensor first_;  ///< the drift there; undefined before it is known
 };
+using SdeHeunSampler = SdeSampler<SdeHeunSteps, 2>;
 
 const RegisterSampler<FlowProcess, SdeSettings> registered{
     "sde-heun", "flow", "SDE of a flow, Heun step of the drift, two network calls a step",

@@ -13,7 +13,7 @@
 namespace gallop::testing {
 
 /// Collects the states that a sampler passes through.
-struct Trajectory {
+struct States {
   std::vector<at::Tensor> x, x0;
 
   diffusion::StepCallback callback() {
