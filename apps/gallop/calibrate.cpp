@@ -22,7 +22,6 @@
 #include "gallop/runs/checkpoint.h"
 #include "gallop/runs/device.h"
 #include "gallop/runs/restore.h"
-#include "gallop/runs/sample_sheet.h"
 #include "gallop/sparse/choice/mixing.h"
 
 namespace gallop {
@@ -84,8 +83,8 @@ void measure(const CalibrateArguments& arguments, runs::Restored& restored) {
   if (!sparse::selections_that_mix_samples(*restored.model).empty()) {
     log_warning(
         "the samples of a batch compete for experts outside training: losses are those of "
-        "eval.batch = ",
-        restored.recipe.eval.batch, ", samples depend on those drawn beside them");
+        "task.eval.batch = ",
+        restored.task->evaluation_batch(), ", samples depend on those drawn beside them");
   }
   const auto rows =
       compute::try_dial(*restored.task, *restored.model, settings, show("evaluate", "sample"));
@@ -94,13 +93,23 @@ void measure(const CalibrateArguments& arguments, runs::Restored& restored) {
   const auto beside = [&](const char* ending) { return fs::path(out).replace_extension(ending); };
   write_file_atomically(beside(".md"), compute::to_markdown(rows));
   write_file_atomically(beside(".svg"), compute::to_svg(rows));
-  formats::write_png(beside(".png"),
-                     compute::draw_dial_sheet(*restored.task, *restored.model, settings,
-                                              runs::sample_request(restored.recipe), 2));
-  std::printf(
-      "wrote %s, and beside it the table (.md), its plot (.svg) and samples side by side (.png); "
-      "gallop sample %s --active %g uses a setting\n",
-      out.c_str(), arguments.weights.c_str(), arguments.active.front());
+  std::string sheet;
+  if (const tasks::Generator* generator = restored.task->generator();
+      generator != nullptr && generator->not_shown().empty()) {
+    const formats::Artifact drawn =
+        compute::draw_dial_sheet(*generator, *restored.model, settings, 2);
+    if (const auto* image = std::get_if<formats::Image>(&drawn.content)) {
+      formats::write_png(beside(".png"), *image);
+      sheet = " and samples side by side (.png)";
+    }
+  }
+  std::printf("wrote %s, and beside it the table (.md), its plot (.svg)%s", out.c_str(),
+              sheet.c_str());
+  if (restored.task->generator() != nullptr) {
+    std::printf("; gallop sample %s --active %g uses a setting", arguments.weights.c_str(),
+                arguments.active.front());
+  }
+  std::printf("\n");
 }
 
 void calibrate(const CalibrateArguments& arguments) {

@@ -26,8 +26,9 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/number_options.h"
 #include "gallop/options.h"
-#include "gallop/recipe_model.h"
+#include "gallop/models/denoiser.h"
 #include "gallop/runs/recipe.h"
+#include "gallop/runs/restore.h"
 
 namespace gallop {
 namespace {
@@ -173,7 +174,10 @@ void print_upcycled(const models::Upcycled& upcycled) {
 
 void upcycle(const ConvertArguments& arguments, const Source& source) {
   runs::Recipe recipe = runs::load_recipe(arguments.upcycle, arguments.overrides);
-  const auto model = make_model(recipe);
+  const auto any = runs::make_model(recipe);
+  auto* model = dynamic_cast<models::Denoiser*>(any.get());
+  require(model != nullptr, "--upcycle knows networks on images (dit), and this recipe has ",
+          any->summary());
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, /*gradients=*/false);
   std::map<std::string, at::Tensor> dense;
   for (const auto& view : source.tensors) dense[view.name] = nn::to_tensor(view);

@@ -11,6 +11,7 @@
 #include "gallop/base/format.h"
 #include "gallop/base/printable.h"
 #include "gallop/command.h"
+#include "gallop/config/describe.h"
 #include "gallop/config/parse.h"
 #include "gallop/config/value.h"
 #include "gallop/data/recognise.h"
@@ -32,11 +33,27 @@ struct InfoOptions {
   std::vector<std::string> overrides;
 };
 
-// The [data] table alone, with the same keys as in a recipe.
-struct DataOnly : config::Fields<DataOnly> {
+// The data of a task alone, with the same keys as in a recipe.
+struct DataOfTask : config::Fields<DataOfTask> {
   data::DataConfig data;
   void fields(config::Visitor& v) override { v.table("data", data, "what is looked at"); }
 };
+struct DataOnly : config::Fields<DataOnly> {
+  DataOfTask task;
+  void fields(config::Visitor& v) override { v.table("task", task, "what is learned"); }
+  const config::Layout* layout() const override {
+    static const config::Layout layout{.version = 2, .renames = {{"data", "task.data"}}};
+    return &layout;
+  }
+};
+
+// Those of a recipe. Throws Error where its task has none of this kind.
+data::DataConfig data_of(runs::Recipe recipe) {
+  for (const config::FieldInfo& field : config::describe(recipe.task.settings())) {
+    if (const auto* data = dynamic_cast<data::DataConfig*>(field.table)) return *data;
+  }
+  fail("the task '", recipe.task.kind(), "' has no data sets of images to look at");
+}
 
 template <class... Parts>
 void fact(const char* name, const Parts&... parts) {
@@ -49,25 +66,26 @@ data::DataConfig config_of(const InfoOptions& options) {
   const bool is_recipe = fs::path(options.path).extension() == ".toml";
   require(!is_recipe || options.kind.empty(), "--kind is for folders; the recipe '", options.path,
           "' says its kind itself");
-  if (is_recipe) return runs::load_recipe(options.path, options.overrides).data;
+  if (is_recipe) return data_of(runs::load_recipe(options.path, options.overrides));
 
   // As overrides, so that they and those of --set are of one kind of data.
   std::vector<std::string> overrides = options.overrides;
-  const std::vector<std::string> stated = config::keys_of_overrides(overrides);
+  const std::vector<std::string> stated =
+      config::keys_of_overrides(overrides, DataOnly().layout());
   const auto says = [&](const char* key) {
     return std::find(stated.begin(), stated.end(), key) != stated.end();
   };
-  const bool says_kind = says("data.source") || says("data.source.kind");
+  const bool says_kind = says("task.data.source") || says("task.data.source.kind");
   std::string kind = options.kind;
   if (!options.path.empty())
-    override_by_option(overrides, "the path", "data.source.path", config::to_text(options.path));
-  if (!kind.empty()) require_not_set(overrides, "--kind", {"data.source", "data.source.kind"});
+    override_by_option(overrides, "the path", "task.data.source.path", config::to_text(options.path));
+  if (!kind.empty()) require_not_set(overrides, "--kind", {"task.data.source", "task.data.source.kind"});
   if (kind.empty() && !options.path.empty() && !says_kind)
     kind = data::recognise_kind(options.path);
-  if (!kind.empty()) overrides.push_back("data.source.kind=" + config::to_text(kind));
+  if (!kind.empty()) overrides.push_back("task.data.source.kind=" + config::to_text(kind));
   DataOnly config;
   config::load_text(config, "", options.path.empty() ? "the default" : options.path, overrides);
-  return config.data;
+  return config.task.data;
 }
 
 std::string numbers(const std::vector<double>& values) {

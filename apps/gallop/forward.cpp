@@ -16,9 +16,9 @@
 #include "gallop/nn/tensor_io.h"
 #include "gallop/number_options.h"
 #include "gallop/options.h"
-#include "gallop/recipe_model.h"
 #include "gallop/runs/device.h"
 #include "gallop/runs/recipe.h"
+#include "gallop/runs/restore.h"
 
 namespace gallop {
 namespace {
@@ -46,7 +46,10 @@ void forward(const ForwardCommand& command) {
   const double atol = tolerance("atol", command.atol, forward_case.atol);
 
   runs::Recipe recipe = runs::load_recipe(command.recipe, command.overrides);
-  const auto model = make_model(recipe);
+  const auto any = runs::make_model(recipe);
+  auto* model = dynamic_cast<models::Denoiser*>(any.get());
+  require(model != nullptr, "forward runs networks on images (dit), and this recipe has ",
+          any->summary());
   model->materialize(static_cast<uint64_t>(recipe.seed), {}, command.options.gradients);
   const ops::PrecisionGuard precision(runs::precision_of(recipe));
   const auto results = inspection::run_forward(*model, forward_case, command.options);
@@ -67,7 +70,7 @@ const Command registered{[](CLI::App& app) {
   CLI::App* sub = app.add_subcommand(
       "forward", "run the model of a recipe once, from weights and inputs in files to a file");
   sub->add_option("recipe", command->recipe,
-                  "recipe in TOML; with model.channels, .image and .classes it needs no data")
+                  "recipe in TOML; with task.model.channels, .image and .classes it needs no data")
       ->required();
   sub->add_option("--weights", command->weights,
                   "safetensors, by parameter name, with or without the prefix \"weight.\"")

@@ -135,9 +135,8 @@ void inspect_file(const fs::path& path) {
 }
 
 void print_model(runs::Recipe& recipe, const formats::Metadata& metadata) {
-  const auto data = metadata.find("data");
-  if (data == metadata.end()) return;
-  const auto model = runs::make_task(recipe, runs::info_from_metadata(data->second))->make_model();
+  if (!metadata.contains("data")) return;
+  const auto model = runs::make_task(recipe, metadata)->make_model();
   const models::Counts counts = models::count(*model);
   fact("network", model->summary());
   fact("parameters", human_count(static_cast<double>(counts.total)) + ", " +

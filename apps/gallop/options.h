@@ -7,6 +7,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/parse.h"
+#include "gallop/runs/recipe.h"
 
 namespace gallop {
 
@@ -14,7 +15,7 @@ namespace gallop {
 inline void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
   command
       .add_option("--set", overrides,
-                  "change a key of the recipe, for example --set model.depth=6; may be repeated")
+                  "change a key of the recipe, for example --set task.model.depth=6; may be repeated")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);  // one value each time: what follows is another argument
 }
@@ -22,7 +23,7 @@ inline void add_overrides(CLI::App& command, std::vector<std::string>& overrides
 /// Throws Error if the overrides say one of these keys, which `option` says too.
 inline void require_not_set(const std::vector<std::string>& overrides, const std::string& option,
                             const std::vector<std::string>& keys) {
-  for (const std::string& path : config::keys_of_overrides(overrides)) {
+  for (const std::string& path : config::keys_of_overrides(overrides, runs::Recipe().layout())) {
     require(std::find(keys.begin(), keys.end(), path) == keys.end(), option, " and --set ", path,
             " say the same thing: give one of the two");
   }

@@ -37,7 +37,7 @@ class Calibration : public ::testing::TestWithParam<const char*> {
   MeasuredThresholds measure(int64_t batches, int64_t bytes) {
     int64_t calls = 0;
     MeasuredThresholds measured = measure_thresholds(
-        *task_, *model_, batches, tasks::Task::Routing::training,
+        *task_, *model_, {.batches = batches},
         [](int64_t experts) {
           EXPECT_EQ(experts, 4);
           return wanted;
@@ -53,7 +53,7 @@ class Calibration : public ::testing::TestWithParam<const char*> {
 
   TemporaryDirectory folder_;
   std::unique_ptr<tasks::Task> task_;
-  std::unique_ptr<models::Denoiser> model_;
+  std::unique_ptr<models::Model> model_;
   int64_t passes_ = 0;
 };
 
@@ -61,7 +61,7 @@ class Calibration : public ::testing::TestWithParam<const char*> {
 TEST_P(Calibration, IsExactInAnyMemory) {
   constexpr int64_t batches = 16;
   const CollectedScores scores =
-      collect_scores(*task_, *model_, batches, tasks::Task::Routing::training);
+      collect_scores(*task_, *model_, {.batches = batches});
   std::vector<int64_t> rooms = {calibration_bytes, 64 << 10};
   const bool one_pool = std::string(GetParam()) == "race";
   if (one_pool) rooms.push_back(1);

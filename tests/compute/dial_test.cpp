@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "gallop/compute/dial_report.h"
@@ -14,6 +15,7 @@
 #include "tests/support/snapshots.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_run.h"
+#include "tests/tasks/image_task.h"
 
 namespace gallop::compute {
 namespace {
@@ -29,6 +31,24 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr int64_t batches = 8;
+
+/// Images of these labels, each with its own setting of the thresholds, or all with one.
+at::Tensor drawn_with(const tasks::Task& task, const models::Model& model,
+                      const std::vector<int64_t>& labels,
+                      const std::vector<const sparse::ThresholdSetting*>& thresholds) {
+  const tasks::Generator& generator = *task.generator();
+  const auto asked = generator.settings();
+  auto& settings = dynamic_cast<tasks::SampleSettings&>(*asked);
+  settings.steps = 2;
+  settings.guidance = 1.5;
+  for (const int64_t label : labels) settings.labels.push_back("@" + std::to_string(label));
+  settings.count = static_cast<int64_t>(labels.size());
+  tasks::Plan plan = generator.plan(model, settings);
+  for (size_t i = 0; i < labels.size() && !thresholds.empty(); ++i) {
+    plan.requests[i].thresholds = thresholds[std::min(i, thresholds.size() - 1)];
+  }
+  return testing::drawn(generator, model, plan);
+}
 
 class Dial : public ::testing::TestWithParam<const char*> {
  protected:
@@ -48,6 +68,13 @@ class Dial : public ::testing::TestWithParam<const char*> {
     return kept.sum().item<double>() / static_cast<double>(scores.numel() / scores.size(2));
   }
 
+  static tasks::CalibrationRun run_with(const DialSetting& setting) {
+    return {.batches = batches, .training = false, .thresholds = &setting.thresholds};
+  }
+  double experts_per_token() const {
+    return tasks::evaluate(*run_.task, *run_.model).values.at("experts_per_token");
+  }
+
   TemporaryDirectory folder_;
   runs::Restored run_;
 };
@@ -60,9 +87,7 @@ TEST_P(Dial, KeepsWhatIsAskedFor) {
       measure_dial(*run_.task, *run_.model, {.actives = actives, .batches = batches});
   ASSERT_EQ(settings.size(), actives.size());
   for (const DialSetting& setting : settings) {
-    const auto layers = collect_scores(*run_.task, *run_.model, batches,
-                                       tasks::Task::Routing::inference, setting.inference())
-                            .layers;
+    const auto layers = collect_scores(*run_.task, *run_.model, run_with(setting)).layers;
     ASSERT_EQ(layers.size(), 2U);
     for (const LayerScores& layer : layers) {
       // Every pool rounds its number of kept scores down.
@@ -84,8 +109,7 @@ TEST_P(Dial, KeepsWhatIsAskedForInEveryRange) {
     for (const double active : setting.range_active) sum += active;
     EXPECT_LE(sum / 3, setting.active + 0.1);
     EXPECT_GE(sum / 3, 0.5);
-    const auto scores = collect_scores(*run_.task, *run_.model, batches,
-                                       tasks::Task::Routing::inference, setting.inference());
+    const auto scores = collect_scores(*run_.task, *run_.model, run_with(setting));
     // The published rule of DiffMoE counts in the whole batch, whatever the noise levels in it.
     if (!scores.layers.at(0).selection->independent_at_inference()) continue;
     const at::Tensor range_N = sparse::ThresholdLevels{setting.edges(), {}}.range_of(scores.time_N);
@@ -109,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(Selections, Dial, ::testing::Values("race", "bl", "be",
 using RaceDial = Dial;
 
 TEST_P(RaceDial, CostsMoreAndUsesMore) {
-  const double before = run_.task->evaluate(*run_.model).experts_per_token;
+  const double before = experts_per_token();
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {0.5, 1, 2, 4}, .batches = batches});
   const auto rows = try_dial(*run_.task, *run_.model, settings);
@@ -122,15 +146,15 @@ TEST_P(RaceDial, CostsMoreAndUsesMore) {
   // An expert is 2 * 16 * 32 multiply-adds a token, in two layers of 16 tokens.
   EXPECT_NEAR(rows[3].multiply_adds - models::multiply_adds_with(*run_.model, 0.5),
               3 * 2 * 16 * 32 * 2 * 16, 1);
-  EXPECT_EQ(run_.task->evaluate(*run_.model).experts_per_token, before);
+  EXPECT_EQ(experts_per_token(), before);
   EXPECT_THAT(to_markdown(rows), HasSubstr("| 0.5 | "));
   EXPECT_THAT(to_svg(rows), HasSubstr("<svg"));
 
-  tasks::SampleRequest request;
-  request.steps = 2;
-  const formats::Image sheet = draw_dial_sheet(*run_.task, *run_.model, settings, request, 2);
+  const formats::Artifact drawn =
+      draw_dial_sheet(*run_.task->generator(), *run_.model, settings, 2);
+  const auto& sheet = std::get<formats::Image>(drawn.content);
   EXPECT_GT(sheet.width, sheet.height) << "three classes, eight columns";
-  EXPECT_EQ(run_.task->evaluate(*run_.model).experts_per_token, before);
+  EXPECT_EQ(experts_per_token(), before);
 }
 
 TEST_P(RaceDial, ComesBackFromItsFileForTheSameWeightsOnly) {
@@ -174,12 +198,7 @@ TEST_P(RaceDial, GoesByTheRow) {
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {0.5, 4}, .batches = batches});
   const auto drawn = [&](const std::vector<const sparse::ThresholdSetting*>& thresholds) {
-    tasks::SampleRequest request;
-    request.steps = 2;
-    request.labels = {0, 1, 2, 0, 1, 2};
-    request.guidance.scale = 1.5;
-    request.thresholds = thresholds;
-    return run_.task->sample(*run_.model, request);
+    return drawn_with(*run_.task, *run_.model, {0, 1, 2, 0, 1, 2}, thresholds);
   };
   const sparse::ThresholdSetting *few = &settings[0].thresholds, *all = &settings[1].thresholds;
   const at::Tensor with_few = drawn({few}), with_all = drawn({all}), with_own = drawn({});
@@ -190,20 +209,15 @@ TEST_P(RaceDial, GoesByTheRow) {
   for (int64_t i = 0; i < 6; ++i) {
     EXPECT_TRUE(mixed[i].allclose(alone[static_cast<size_t>(i)][i], 1e-5, 1e-5)) << i;
   }
-  EXPECT_THAT(message_of([&] { drawn({few, all}); }), HasSubstr("2 settings"));
 }
 
 // One model, which nothing changes, and threads that sample it with other settings at once.
 TEST_P(RaceDial, IsOfTheRequestAndNotOfTheModel) {
   const auto settings =
       measure_dial(*run_.task, *run_.model, {.actives = {0.5, 4}, .batches = batches});
-  const models::Denoiser& model = *run_.model;
+  const models::Model& model = *run_.model;
   const auto drawn = [&](const DialSetting& setting) {
-    tasks::SampleRequest request;
-    request.steps = 3;
-    request.labels = {0, 1, 2, 1};
-    request.thresholds = {&setting.thresholds};
-    return run_.task->sample(model, request);
+    return drawn_with(*run_.task, model, {0, 1, 2, 1}, {&setting.thresholds});
   };
   const std::vector<at::Tensor> expected = {drawn(settings[0]), drawn(settings[1])};
   std::vector<at::Tensor> found(4);

@@ -20,7 +20,7 @@ Estimate estimate_of(std::vector<std::string> overrides) {
   overrides.insert(overrides.begin(), "eval.every=0");
   const runs::Recipe recipe = recipe_in("unused", overrides);
   const auto task = runs::make_task(recipe);
-  return estimate(*task->make_model(), recipe, task->data_info());
+  return estimate(*task->make_model(), recipe, task->memory());
 }
 
 uint64_t activations(const std::string& mlp) {
@@ -96,7 +96,7 @@ TEST(Estimate, SaysWhatWouldHelp) {
   EXPECT_THAT(message(), HasSubstr("checkpoint.background_save = false"));
   e.saving = 0;
   e.evaluation = 2 * e.activations + 2 * e.gradients;
-  EXPECT_THAT(message(), AllOf(HasSubstr("smaller eval.batch"), Not(HasSubstr("background_save"))));
+  EXPECT_THAT(message(), AllOf(HasSubstr("smaller task.eval.batch"), Not(HasSubstr("background_save"))));
   e.evaluation = 0;
   EXPECT_THAT(message(), HasSubstr("smaller train.batch"));
 }

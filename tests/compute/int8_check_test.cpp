@@ -5,7 +5,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/runs/restore.h"
-#include "gallop/runs/sample_sheet.h"
+#include "gallop/tasks/images/settings.h"
 #include "tests/support/tiny_run.h"
 
 namespace gallop::compute {
@@ -26,12 +26,15 @@ TEST(Int8Check, MeasuresBothWays) {
     if (parameter->trainable()) (**parameter).add_(0.01);
   }
   const ops::Int8Weights weights = make_int8_weights(*model);
-  tasks::SampleRequest request = runs::sample_request(recipe);
-  request.labels = {0, 1, 0, 1, 0, 1};
-  request.steps = 2;
+  const auto asked = task->generator()->settings();
+  auto& settings = dynamic_cast<tasks::SampleSettings&>(*asked);
+  settings.labels = {"0", "1"};
+  settings.count = 6;
+  settings.steps = 2;
+  const tasks::Plan plan = task->generator()->plan(*model, settings);
   int64_t last = 0, all = 0;
   const Int8Check check =
-      check_int8(*task, *model, weights, request, [&](int64_t done, int64_t total) {
+      check_int8(*task, *model, weights, plan, [&](int64_t done, int64_t total) {
         EXPECT_GE(done, last);
         last = done;
         all = total;

@@ -69,10 +69,11 @@ optimizer = { kind = "adamw", lr = 1e-3 }
   std::map<std::string, std::string> settings;
   for (const auto& [section, text] : main_settings(recipe)) settings[section] = text;
   EXPECT_THAT(settings["train"], AllOf(HasSubstr("steps=1600, batch=32"), Not(HasSubstr("lr"))));
-  EXPECT_THAT(settings["model"],
+  EXPECT_THAT(settings["task.model"],
               AllOf(HasSubstr("\"dit\", size=\"S/4\""), Not(HasSubstr("depth"))));
   EXPECT_THAT(settings["optimizer"], HasSubstr("\"adamw\", lr=0.001"));
-  EXPECT_THAT(settings["data"], HasSubstr("source=\"idx\""));
+  EXPECT_THAT(settings["task"], HasSubstr("image-generation"));
+  EXPECT_FALSE(settings.contains("task.data")) << "as it is by default";
 }
 
 TEST(Metadata, InWords) {

@@ -99,7 +99,7 @@ TEST_F(Memory, ALoadNeedsTheModelAndItsLargestTensor) {
     model->materialize(1, {}, false);
     for (const auto& [name, tensor] : models::named_tensors(*model)) size += tensor.nbytes();
     nn::save_tensors(weights, models::named_tensors(*model),
-                     {{"data", runs::to_metadata(task->data_info())}});
+                     {{"data", task->description(tasks::Split::train).dump()}});
     write_file_atomically(folder / "config.toml", config::to_toml(recipe));
   }
   ASSERT_GT(size, 130 * MiB);

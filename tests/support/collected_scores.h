@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/denoiser.h"
-#include "gallop/tasks/task.h"
+#include "gallop/models/model.h"
+#include "gallop/tasks/evaluate.h"
 
 namespace gallop::training {
 
@@ -24,8 +24,7 @@ struct CollectedScores {
 };
 
 /// Of fixed batches of training data, as the thresholds are measured on.
-CollectedScores collect_scores(tasks::Task& task, const models::Denoiser& model, int64_t batches,
-                               tasks::Task::Routing routing,
-                               const tasks::Inference& inference = {});
+CollectedScores collect_scores(const tasks::Task& task, const models::Model& model,
+                               const tasks::CalibrationRun& run);
 
 }  // namespace gallop::training

@@ -3,37 +3,39 @@
 #include <memory>
 
 #include "gallop/config/registry.h"
-#include "gallop/tasks/image_generation.h"
+#include "gallop/tasks/images/image_generation.h"
 
 namespace gallop::test {
 namespace {
+
+class UnluckyMeter : public tasks::Meter {
+ public:
+  void add(const tasks::Batch&, const tasks::Outcome&) override {
+    if (trouble().during_evaluation) trouble().during_evaluation();
+  }
+  void merge(const collectives::World&) override {}
+  tasks::Reading read() const override {
+    return trouble().read ? trouble().read() : tasks::Reading();
+  }
+};
 
 class UnluckyTask : public tasks::ImageGeneration {
  public:
   using ImageGeneration::ImageGeneration;
 
-  tasks::TrainOutput train(const models::Denoiser& model, int64_t micro_batch) override {
-    tasks::TrainOutput out = ImageGeneration::train(model, micro_batch);
-    if (trouble().after_train) trouble().after_train(out);
+  tasks::Outcome run(const models::Model& model, const tasks::Batch& batch, const tasks::Pass& pass,
+                     const tasks::Forward& forward) const override {
+    const bool calibrates = forward.purpose == tasks::Purpose::calibrate;
+    if (calibrates && trouble().before_calibration) trouble().before_calibration();
+    tasks::Outcome out = ImageGeneration::run(model, batch, pass, forward);
+    if (forward.purpose == tasks::Purpose::train && trouble().after_train)
+      trouble().after_train(out);
     return out;
   }
-  tasks::EvalOutput evaluate(const models::Denoiser& model,
-                             const std::function<void(int64_t, int64_t)>& progress,
-                             const tasks::Inference& inference) override {
-    const auto on_batch = [&](int64_t done, int64_t total) {
-      const auto inform = [&] { progress(done, total); };
-      if (trouble().during_evaluate) return trouble().during_evaluate(inform);
-      inform();
-    };
-    tasks::EvalOutput out = ImageGeneration::evaluate(model, on_batch, inference);
-    if (trouble().after_evaluate) trouble().after_evaluate(out);
-    return out;
-  }
-  void route(const models::Denoiser& model, int64_t batches, Routing routing,
-             const std::function<void(const tasks::RoutedBatch&)>& visit,
-             const tasks::Inference& inference) override {
-    if (trouble().before_route) trouble().before_route();
-    ImageGeneration::route(model, batches, routing, visit, inference);
+  std::vector<std::unique_ptr<tasks::Meter>> meters(const models::Model& model) const override {
+    auto meters = ImageGeneration::meters(model);
+    meters.push_back(std::make_unique<UnluckyMeter>());
+    return meters;
   }
 };
 

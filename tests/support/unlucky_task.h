@@ -10,11 +10,12 @@ namespace gallop::test {
 /// What goes wrong in the task of kind "unlucky", which is else that of image generation. Empty:
 /// nothing.
 struct Trouble {
-  std::function<void(tasks::TrainOutput&)> after_train;
-  std::function<void(tasks::EvalOutput&)> after_evaluate;
-  std::function<void()> before_route;
-  /// In the place of `progress` of an evaluation, given that.
-  std::function<void(const std::function<void()>& progress)> during_evaluate;
+  std::function<void(tasks::Outcome&)> after_train;
+  std::function<void()> before_calibration;
+  /// In an evaluation before its meters see a batch.
+  std::function<void()> during_evaluation;
+  /// What a further meter shows.
+  std::function<tasks::Reading()> read;
 };
 Trouble& trouble();
 

@@ -8,9 +8,10 @@
 #include <limits>
 
 #include "gallop/config/registry.h"
-#include "gallop/runs/sample_sheet.h"
-#include "gallop/tasks/draw_samples.h"
+#include "gallop/tasks/images/image_session.h"
 #include "tests/support/errors.h"
+#include "tests/tasks/drawing.h"
+#include "tests/tasks/image_task.h"
 #include "tests/tasks/recording_model.h"
 
 namespace gallop::tasks {
@@ -18,6 +19,8 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::draw;
+using testing::Drawing;
 using testing::message_of;
 using testing::RecordingModel;
 
@@ -27,13 +30,11 @@ std::shared_ptr<const diffusion::Process> flow() {
   return config::make<diffusion::Process>(config::Component("objective", "flow"), {});
 }
 
-SampleRequest request_of(std::vector<int64_t> labels, int64_t batch) {
-  return {.sampler = config::Component("sampler", "euler"),
-          .steps = 2,
-          .labels = std::move(labels),
-          .seed = 11,
-          .first = 100,
-          .batch = batch};
+Drawing drawing_of(std::vector<int64_t> labels, int64_t rows) {
+  Drawing drawing("euler", std::move(labels), 2);
+  drawing.first = 100;
+  drawing.rows = rows;
+  return drawing;
 }
 
 /// Answers with `bad` in one element wherever the label is 2.
@@ -55,38 +56,47 @@ TEST(FiniteSamples, AnErrorNamesTheFirstThatIsNot) {
   for (const double bad : {infinity, -infinity, std::numeric_limits<double>::quiet_NaN()}) {
     const BadForLabel2 model(bad);
     EXPECT_THAT(
-        message_of([&] { draw_samples(model, flow(), request_of({0, 1, 0, 2, 2}, 3)); }),
+        message_of([&] { draw(model, flow(), drawing_of({0, 1, 0, 2, 2}, 3)); }),
         AllOf(HasSubstr("sample 103 (label 2) is not finite"), HasSubstr("1 of its 16 values")));
-    EXPECT_EQ(draw_samples(model, flow(), request_of({0, 1, 0, 1}, 3)).size(0), 4);
+    EXPECT_EQ(draw(model, flow(), drawing_of({0, 1, 0, 1}, 3)).size(0), 4);
   }
 }
 
 TEST(FiniteSamples, AGuidanceThatIsNotFiniteIsRefused) {
   const RecordingModel model({.channels = 1, .height = 4, .width = 4, .classes = 3});
   for (const double scale : {infinity, std::numeric_limits<double>::quiet_NaN(), 1e300}) {
-    SampleRequest request = request_of({0}, 1);
-    request.guidance.scale = scale;
-    EXPECT_THAT(message_of([&] { check_request(model, flow(), request); }),
+    Drawing drawing = drawing_of({0}, 1);
+    drawing.settings.guidance = scale;
+    EXPECT_THAT(message_of([&] { require_possible(model, flow(), drawing.requests()); }),
                 HasSubstr("must be finite"));
   }
 }
 
 TEST(FiniteSamples, NoPictureIsMadeOfThem) {
-  at::Tensor samples = at::zeros({3, 1, 2, 2});
-  EXPECT_EQ(runs::to_images(samples).size(), 3u);
-  samples[1][0][1][0] = infinity;
-  EXPECT_THAT(message_of([&] { runs::to_images(samples); }), HasSubstr("no picture of sample 1"));
+  const auto task = testing::ImageTask().make();
+  const Generator& generator = *task->generator();
+  Plan plan;
+  std::vector<Made> made;
+  for (size_t i = 0; i < 3; ++i) {
+    plan.requests.push_back({.index = static_cast<int64_t>(i), .condition = 0});
+    made.push_back({.request = i, .tensors = {{"samples", at::zeros({1, 2, 2})}}});
+  }
+  EXPECT_EQ(generator.show(plan, made).name, "samples");
+  made[1].tensors.at("samples")[0][1][0] = infinity;
+  EXPECT_THAT(message_of([&] { generator.show(plan, made); }), HasSubstr("no picture of sample 1"));
 }
 
 TEST(SampleNumbers, MustNotPassTheLargest) {
   const RecordingModel model({.channels = 1, .height = 4, .width = 4, .classes = 3});
-  SampleRequest request = request_of({0, 1}, 1);
-  request.first = std::numeric_limits<int64_t>::max();
-  EXPECT_THAT(message_of([&] { check_request(model, flow(), request); }), HasSubstr("2^63 - 1"));
-  request.first -= 2;
-  EXPECT_EQ(draw_samples(model, flow(), request).size(0), 2);
-  request.batch = std::numeric_limits<int64_t>::max();
-  EXPECT_EQ(draw_samples(model, flow(), request).size(0), 2);
+  SampleSettings settings;
+  settings.count = 2;
+  settings.first = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT(message_of([&] { settings.validate(); }), HasSubstr("2^63 - 1"));
+  Drawing drawing = drawing_of({0, 1}, 1);
+  drawing.first = std::numeric_limits<int64_t>::max() - 2;
+  EXPECT_EQ(draw(model, flow(), drawing).size(0), 2);
+  drawing.rows = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(draw(model, flow(), drawing).size(0), 2);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "gallop/tasks/image_generation.h"
+#include "gallop/tasks/images/image_generation.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
@@ -11,9 +11,14 @@
 #include "gallop/diffusion/ddpm_process.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/sparse/layers/moe.h"
+#include "gallop/tasks/images/description.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/weights.h"
+#include "gallop/tasks/evaluate.h"
+#include "gallop/tasks/meters/routing.h"
+#include "gallop/tasks/meters/sample_losses.h"
+#include "tests/tasks/image_task.h"
 #include "tests/tasks/recording_model.h"
 #include "tests/tasks/synthetic_data.h"
 #include "tests/tasks/tiny_race.h"
@@ -23,6 +28,10 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::denoiser_of;
+using testing::drawn;
+using testing::Driver;
+using testing::ImageTask;
 using testing::message_of;
 using testing::randomize;
 using testing::RecordingLoss;
@@ -32,19 +41,23 @@ using testing::synthetic_info;
 using testing::SyntheticSettings;
 using testing::tiny_race;
 
-std::unique_ptr<Task> make_task(const Task::Args& args, const std::string& objective = "flow") {
-  config::Component component("task", "image-generation");
-  component.as<ImageGenerationSettings>().objective = config::Component("objective", objective);
-  return config::make<Task>(component, args);
+ImageTask small(int64_t batch = 6) {
+  ImageTask task;
+  task.args.batch = batch;
+  return task;
 }
 
-Task::Args small(int64_t batch = 6) {
-  return {.data = synthetic(),
-          .model = tiny_race(),
-          .batch = batch,
-          .seed = 5,
-          .eval_samples = 20,
-          .eval_batch = 8};
+/// What an evaluation measures.
+struct Measured {
+  std::vector<std::pair<std::string, double>> losses;
+  sparse::RoutingStatistics experts;
+  int64_t samples;
+};
+Measured measured(const Task& task, const models::Model& model) {
+  SampleLosses losses;
+  RoutingMeter routing(model);
+  const Evaluated evaluated = measure(task, model, {&losses, &routing});
+  return {losses.means(), routing.experts(), evaluated.samples};
 }
 
 RecordingModel recording(double label_dropout = 0.1) {
@@ -72,72 +85,75 @@ void expect_same_input(const RecordingModel::Call& a, const RecordingModel::Call
 
 TEST(ImageGeneration, AMicroBatchIsAFunctionOfSeedAndPosition) {
   const RecordingModel through = recording(), resumed = recording(), other = recording();
-  const auto task = make_task(small());
-  task->start(0, 0);
-  for (int64_t n = 0; n < 9; ++n) task->train(through, n);  // into the second epoch
-  const auto again = make_task(small());
-  again->start(8, 48);
-  const TrainOutput output = again->train(resumed, 8);
+  const auto task = small().make();
+  Driver driver(*task);
+  for (int64_t n = 0; n < 9; ++n) driver.train(through, n);  // into the second epoch
+  const auto again = small().make();
+  Driver from_there(*again);
+  from_there.train_at(resumed, 48);
   expect_same_input(through.calls[8], resumed.calls[0]);
   EXPECT_TRUE(resumed.calls[0].training);
-  EXPECT_EQ(output.samples.size(), 6u);
+  EXPECT_EQ(from_there.samples.size(), 6u);
 
-  Task::Args args = small();
-  args.seed = 6;
-  const auto another = make_task(args);
-  another->start(8, 48);
-  another->train(other, 8);
+  ImageTask another = small();
+  another.args.seed = 6;
+  const auto of_another_seed = another.make();
+  Driver(*of_another_seed).train_at(other, 48);
   EXPECT_FALSE(other.calls[0].timestep_B.equal(resumed.calls[0].timestep_B));
   EXPECT_FALSE(other.calls[0].x_BCHW.equal(resumed.calls[0].x_BCHW));
 }
 
 TEST(ImageGeneration, ASampleOfTheStreamDoesNotDependOnTheBatch) {
   const RecordingModel in_six = recording(0.5), in_twelve = recording(0.5);
-  const auto six = make_task(small(6)), twelve = make_task(small(12));
-  six->start(0, 0);
-  twelve->start(0, 0);
-  for (int64_t n = 0; n < 4; ++n) six->train(in_six, n);
-  for (int64_t n = 0; n < 2; ++n) twelve->train(in_twelve, n);
+  const auto six = small(6).make(), twelve = small(12).make();
+  Driver by_six(*six), by_twelve(*twelve);
+  for (int64_t n = 0; n < 4; ++n) by_six.train(in_six, n);
+  for (int64_t n = 0; n < 2; ++n) by_twelve.train(in_twelve, n);
   expect_same_input(joined(in_six), joined(in_twelve));
 }
 
 // A run that goes on with another batch goes on where it was, with the same noise for each place.
 TEST(ImageGeneration, TheBatchMayChangeAtAnyPlaceOfTheStream) {
   const RecordingModel in_six = recording(0.5), in_parts = recording(0.5);
-  const auto six = make_task(small(6)), first = make_task(small(6)), then = make_task(small(4));
-  six->start(0, 0);
-  first->start(0, 0);
-  then->start(3, 18);
+  const auto six = small(6).make(), four = small(4).make();
+  Driver by_six(*six), first(*six), then(*four);
   std::vector<int64_t> whole, parts;
-  const auto train = [](Task& task, const RecordingModel& model, int64_t n,
+  const auto train = [](Driver& driver, const RecordingModel& model, int64_t at,
                         std::vector<int64_t>& samples) {
-    const TrainOutput output = task.train(model, n);
-    samples.insert(samples.end(), output.samples.begin(), output.samples.end());
+    driver.train_at(model, at);
+    samples.insert(samples.end(), driver.samples.begin(), driver.samples.end());
   };
-  for (int64_t n = 0; n < 5; ++n) train(*six, in_six, n, whole);
-  for (int64_t n = 0; n < 3; ++n) train(*first, in_parts, n, parts);
-  for (int64_t n = 3; n < 6; ++n) train(*then, in_parts, n, parts);
+  for (int64_t n = 0; n < 5; ++n) train(by_six, in_six, 6 * n, whole);
+  for (int64_t n = 0; n < 3; ++n) train(first, in_parts, 6 * n, parts);
+  for (int64_t n = 0; n < 3; ++n) train(then, in_parts, 18 + 4 * n, parts);
   EXPECT_EQ(parts, whole);
   expect_same_input(joined(in_six), joined(in_parts));
 }
 
-TEST(ImageGeneration, MicroBatchesComeInOrder) {
-  const RecordingModel model = recording();
-  const auto task = make_task(small());
-  EXPECT_THAT(message_of([&] { task->train(model, 0); }), HasSubstr("micro-batch 0"));
-  task->start(3, 18);
-  EXPECT_THAT(message_of([&] { task->train(model, 4); }),
-              HasSubstr("micro-batch 4 was asked for, and the reader is at 3"));
-  EXPECT_EQ(message_of([&] { task->train(model, 3); }), "no error");
+// Who asks for the samples in another order gets the same.
+TEST(ImageGeneration, AStreamIsAddressedByNumber) {
+  const auto task = small().make();
+  const auto in_order = task->stream(Split::train), at_will = task->stream(Split::train);
+  std::vector<Batch> batches;
+  for (int64_t n = 0; n < 4; ++n) batches.push_back(in_order->at(6 * n, 6));
+  for (const int64_t n : {3, 0, 2, 2}) {
+    const Batch batch = at_will->at(6 * n, 6);
+    EXPECT_EQ(batch.samples, batches[static_cast<size_t>(n)].samples);
+    EXPECT_TRUE(batch.at("images").equal(batches[static_cast<size_t>(n)].at("images")));
+    EXPECT_EQ(batch.first, 6 * n);
+  }
+  EXPECT_EQ(in_order->size(), 0) << "endless";
+  EXPECT_EQ(task->stream(Split::held_out)->size(), 20);
+  EXPECT_THAT(message_of([&] { batches[0].at("image"); }), HasSubstr("images and labels"));
 }
 
 TEST(ImageGeneration, LabelsAreDroppedAtTheModelsRate) {
   constexpr int64_t batch = 500, batches = 8;
   for (const double rate : {0.0, 0.1, 0.5}) {
     const RecordingModel model = recording(rate);
-    const auto task = make_task(small(batch));
-    task->start(0, 0);
-    for (int64_t n = 0; n < batches; ++n) task->train(model, n);
+    const auto task = small(batch).make();
+    Driver driver(*task);
+    for (int64_t n = 0; n < batches; ++n) driver.train(model, n);
     const at::Tensor label_B = joined(model).label_B;
     const auto dropped = label_B.eq(3).sum().item<double>();
     // Four standard deviations of a binomial distribution.
@@ -156,9 +172,8 @@ TEST(ImageGeneration, LossesComeApart) {
     losses.push_back(std::make_unique<RecordingLoss>("head", 0.01, 7.0));
     if (first == nullptr) first = static_cast<const RecordingLoss*>(losses[0].get());
   }
-  const auto task = make_task(small());
-  task->start(0, 0);
-  const TrainOutput output = task->train(model, 0);
+  const auto task = small().make();
+  const Outcome output = Driver(*task).train(model, 0);
 
   ASSERT_EQ(output.losses.size(), 3u);
   const auto& [main, balance, head] =
@@ -188,12 +203,13 @@ TEST(ImageGeneration, LossesComeApart) {
 }
 
 TEST(ImageGeneration, DdpmWithLearnedSigmaTrainsTheHeadOnTheImageChannels) {
-  const auto task = make_task(small(), "ddpm");
-  const auto model = task->make_model();
+  ImageTask ddpm = small();
+  ddpm.settings.objective = config::Component("objective", "ddpm");
+  const auto task = ddpm.make();
+  const auto model = denoiser_of(*task);
   EXPECT_EQ(model->output_channels(), 2);
   randomize(*model);
-  task->start(0, 0);
-  const TrainOutput output = task->train(*model, 0);
+  const Outcome output = Driver(*task).train(*model, 0);
   std::vector<std::string> names, parts;
   at::Tensor total;
   for (const NamedLoss& loss : output.losses) {
@@ -215,11 +231,10 @@ TEST(ImageGeneration, DdpmWithLearnedSigmaTrainsTheHeadOnTheImageChannels) {
 
 TEST(ImageGeneration, TheHeldOutSetIsFixed) {
   const RecordingModel once = recording(0.9), twice = recording(0.9), other = recording(0.9);
-  const auto task = make_task(small());
-  const EvalOutput first = task->evaluate(once);
-  task->start(0, 0);
-  task->train(other, 0);  // changes nothing
-  const EvalOutput second = task->evaluate(twice);
+  const auto task = small().make();
+  const Measured first = measured(*task, once);
+  Driver(*task).train(other, 0);  // changes nothing
+  const Measured second = measured(*task, twice);
   expect_same_input(joined(once), joined(twice));
   EXPECT_EQ(first.losses, second.losses);
 
@@ -234,66 +249,66 @@ TEST(ImageGeneration, TheHeldOutSetIsFixed) {
     EXPECT_FALSE(call.gradients);
   }
 
-  Task::Args args = small();
-  args.eval_batch = 7;
+  ImageTask sevens = small();
+  sevens.settings.eval.batch = 7;
   const RecordingModel in_sevens = recording(0.9);
-  const EvalOutput cut = make_task(args)->evaluate(in_sevens);
+  const Measured cut = measured(*sevens.make(), in_sevens);
   expect_same_input(input, joined(in_sevens));
   ASSERT_EQ(cut.losses.size(), first.losses.size());
   EXPECT_NEAR(cut.losses[0].second, first.losses[0].second, 1e-6);
 }
 
 TEST(ImageGeneration, EvaluationUsesNoMoreThanThereIs) {
-  Task::Args args = small();
-  args.eval_samples = 1000;
+  ImageTask task = small();
+  task.settings.eval.samples = 1000;
   const RecordingModel model = recording();
-  EXPECT_EQ(make_task(args)->evaluate(model).samples, SyntheticSettings().test_count);
-  args.eval_samples = 0;
-  EXPECT_THAT(message_of([&] { make_task(args)->evaluate(model); }), HasSubstr("eval.samples"));
+  EXPECT_EQ(measured(*task.make(), model).samples, SyntheticSettings().test_count);
+  task.settings.eval.samples = 0;
+  EXPECT_THAT(message_of([&] { measured(*task.make(), model); }), HasSubstr("nothing to evaluate"));
 }
 
 TEST(ImageGeneration, EvaluationOfASparseModelDoesNotDependOnTheBatch) {
-  const auto task = make_task(small());
-  const auto model = task->make_model();
+  const auto task = small().make();
+  const auto model = denoiser_of(*task);
   randomize(*model);
-  const EvalOutput whole = task->evaluate(*model);
+  const Measured whole = measured(*task, *model);
   EXPECT_EQ(whole.losses[0].first, "main");
-  EXPECT_EQ(whole.active, 2);
-  EXPECT_GT(whole.experts_per_token, 0);
-  EXPECT_GT(whole.max_violation, 0);
+  EXPECT_EQ(whole.experts.active, 2);
+  EXPECT_GT(whole.experts.experts_per_token, 0);
+  EXPECT_GT(whole.experts.max_violation, 0);
 
-  Task::Args args = small();
-  args.eval_batch = 3;
-  const EvalOutput cut = make_task(args)->evaluate(*model);
+  ImageTask threes = small();
+  threes.settings.eval.batch = 3;
+  const Measured cut = measured(*threes.make(), *model);
   EXPECT_NEAR(cut.losses[0].second, whole.losses[0].second, 1e-6 * whole.losses[0].second);
   // A score that lies on the threshold but for rounding may fall to either side.
-  EXPECT_NEAR(cut.experts_per_token, whole.experts_per_token, 0.002);
-  EXPECT_NEAR(cut.max_violation, whole.max_violation, 0.002);
-  EXPECT_NEAR(cut.starved, whole.starved, 0.002);
+  EXPECT_NEAR(cut.experts.experts_per_token, whole.experts.experts_per_token, 0.002);
+  EXPECT_NEAR(cut.experts.max_violation, whole.experts.max_violation, 0.002);
+  EXPECT_NEAR(cut.experts.starved, whole.experts.starved, 0.002);
 }
 
 TEST(ImageGeneration, ADenseModelHasNoRoutingStatistics) {
-  Task::Args args = small();
-  args.model.as<models::DitSettings>().mlp = config::Component("mlp", "dense");
-  const auto task = make_task(args);
-  const auto model = task->make_model();
+  ImageTask dense = small();
+  dense.settings.model.as<models::DitSettings>().mlp = config::Component("mlp", "dense");
+  const auto task = dense.make();
+  const auto model = denoiser_of(*task);
   randomize(*model);
-  const EvalOutput output = task->evaluate(*model);
-  EXPECT_EQ(output.active, 0);
-  EXPECT_EQ(output.experts_per_token, 0);
+  EXPECT_EQ(measured(*task, *model).experts.active, 0);
+  EXPECT_EQ(evaluate(*task, *model).values.count("experts_per_token"), 0u);
 }
 
 TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
-  const auto task = make_task(small());
-  const auto model = task->make_model();
+  const auto task = small().make();
+  const auto model = denoiser_of(*task);
   randomize(*model);
-  const auto route = [&](Task& of) {
+  const auto route = [&](const Task& of) {
     std::vector<at::Tensor> masks;
-    of.route(*model, 3, Task::Routing::training, [&](const RoutedBatch& batch) {
-      EXPECT_EQ(batch.records.size(), 2u);
+    calibration_run(of, *model, {.batches = 3}, [&](const Outcome& batch) {
+      EXPECT_EQ(batch.routing.size(), 2u);
       EXPECT_EQ(batch.time_B.sizes(), at::IntArrayRef({6}));
-      EXPECT_EQ(batch.loss_B.sizes(), at::IntArrayRef({6}));
-      for (const auto& record : batch.records) {
+      EXPECT_EQ(batch.of_samples_B.at(0).second.sizes(), at::IntArrayRef({6}));
+      EXPECT_TRUE(batch.losses.empty());
+      for (const auto& record : batch.routing) {
         // Race keeps exactly B * L * k pairs.
         EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
         EXPECT_FALSE(record.gate_BLE.requires_grad());
@@ -304,35 +319,39 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
   };
   const at::Tensor first = route(*task);
   EXPECT_EQ(first.size(0), 3 * 2 * 6);
-  task->start(0, 0);
-  const double before = task->train(*model, 0).losses[0].value.item<double>();
+  Driver driver(*task);
+  const double before = driver.train(*model, 0).losses[0].value.item<double>();
   EXPECT_TRUE(route(*task).equal(first));
-  const double after = task->train(*model, 1).losses[0].value.item<double>();
+  const double after = driver.train(*model, 1).losses[0].value.item<double>();
 
-  const auto other = make_task(small());
-  other->start(0, 0);
-  EXPECT_EQ(other->train(*model, 0).losses[0].value.item<double>(), before);
-  EXPECT_EQ(other->train(*model, 1).losses[0].value.item<double>(), after);
+  const auto other = small().make();
+  Driver alone(*other);
+  EXPECT_EQ(alone.train(*model, 0).losses[0].value.item<double>(), before);
+  EXPECT_EQ(alone.train(*model, 1).losses[0].value.item<double>(), after);
   EXPECT_TRUE(route(*other).equal(first));
 }
 
 // Balance at global scope counts the micro-batches of a step, and begins anew with the next.
 TEST(ImageGeneration, AStepIsItsMicroBatches) {
   const auto losses = [](const char* scope, int64_t first) {
-    Task::Args args = small();
-    args.accumulate = 2;
-    auto& mlp = args.model.as<models::DitSettings>().mlp;
+    ImageTask task = small();
+    task.args.accumulate = 2;
+    auto& mlp = task.settings.model.as<models::DitSettings>().mlp;
     mlp.as<sparse::MoeSettings>().losses.kinds.insert_or_assign(
         "balance", testing::component(
                        "sparse-loss",
                        std::string("kind = \"balance\"\nweight = 1\nscope = \"") + scope + "\""));
-    const auto task = make_task(args);
-    const auto model = task->make_model();
+    const auto made = task.make();
+    const auto model = denoiser_of(*made);
     randomize(*model);
-    task->start(first, 6 * first);
+    const auto stream = made->stream(Split::train);
     std::vector<double> values;
+    StepMemory step;
     for (int64_t i = first; i < 4; ++i) {
-      for (const NamedLoss& loss : task->train(*model, i).losses) {
+      if (i % 2 == 0) step = {};
+      const Outcome outcome =
+          made->run(*model, stream->at(6 * i, 6), {}, {.micro_batches = 2, .step = &step});
+      for (const NamedLoss& loss : outcome.losses) {
         if (loss.name == "balance") values.push_back(loss.value.item<double>());
       }
     }
@@ -348,56 +367,57 @@ TEST(ImageGeneration, AStepIsItsMicroBatches) {
 }
 
 TEST(ImageGeneration, AnUnconditionalModelSeesNoLabels) {
-  Task::Args args = small();
-  args.model.as<models::DitSettings>().classes = 0;  // on data with labels
+  ImageTask ignoring = small();
+  ignoring.settings.model.as<models::DitSettings>().classes = 0;  // on data with labels
   SyntheticSettings unlabelled;
   unlabelled.classes = 0;
-  Task::Args bare = small();
-  bare.data = synthetic(unlabelled);  // on data without
-  for (const Task::Args& each : {args, bare}) {
-    const auto task = make_task(each);
-    const auto model = task->make_model();
+  ImageTask bare = small();
+  bare.settings.data = synthetic(unlabelled);  // on data without
+  for (const ImageTask& each : {ignoring, bare}) {
+    const auto task = each.make();
+    const auto model = denoiser_of(*task);
     EXPECT_EQ(model->args().classes, 0);
     randomize(*model);
-    task->start(0, 0);
-    EXPECT_GT(task->train(*model, 0).losses[0].value.item<double>(), 0);
-    EXPECT_GT(task->evaluate(*model).losses[0].second, 0);
-    EXPECT_THAT(task->sample(*model, {.steps = 2, .labels = {0, 0}}).sizes().vec(),
+    EXPECT_GT(Driver(*task).train(*model, 0).losses[0].value.item<double>(), 0);
+    EXPECT_GT(measured(*task, *model).losses[0].second, 0);
+    EXPECT_THAT(drawn(*task, *model, {0, 0}, [](auto& s) { s.steps = 2; }).sizes().vec(),
                 ElementsAre(2, 1, 8, 8));
   }
 }
 
 TEST(ImageGeneration, KnownDataAreOpenedOnFirstUseOnly) {
-  Task::Args args = small();
+  ImageTask known = small();
   SyntheticSettings broken;
   broken.broken = true;
-  args.data = synthetic(broken);
-  args.info = synthetic_info();
-  const auto task = make_task(args);
-  const auto model = task->make_model();
-  EXPECT_EQ(task->data_info().classes, 3);
+  known.settings.data = synthetic(broken);
+  known.args.weights = {{"data", to_json(synthetic_info()).dump()}};
+  const auto task = known.make();
+  const auto model = denoiser_of(*task);
+  EXPECT_EQ(model->args().classes, 3);
   randomize(*model);
-  EXPECT_EQ(task->sample(*model, {.steps = 1, .labels = {0}}).size(0), 1);
-  EXPECT_THAT(message_of([&] { task->start(0, 0); }), HasSubstr("cannot be opened"));
+  EXPECT_EQ(drawn(*task, *model, {0}, [](auto& s) { s.steps = 1; }).size(0), 1);
+  EXPECT_THAT(message_of([&] { task->stream(Split::train); }), HasSubstr("cannot be opened"));
 }
 
 TEST(ImageGeneration, OtherDataThanKnownAreRefused) {
-  Task::Args args = small();
-  args.info = synthetic_info();
-  args.info->classes = 10;
-  EXPECT_THAT(message_of([&] { make_task(args)->start(0, 0); }),
+  ImageTask known = small();
+  data::DatasetInfo info = synthetic_info();
+  info.classes = 10;
+  known.args.weights = {{"data", to_json(info).dump()}};
+  EXPECT_THAT(message_of([&] { known.make()->stream(Split::train); }),
               HasSubstr("the train split has 3 classes, expected are 10"));
-  args.info = synthetic_info();
-  args.info->width = 16;
-  EXPECT_THAT(message_of([&] { make_task(args)->evaluate(recording()); }),
+  info = synthetic_info();
+  info.width = 16;
+  known.args.weights = {{"data", to_json(info).dump()}};
+  EXPECT_THAT(message_of([&] { measured(*known.make(), recording()); }),
               HasSubstr("wanted are [1, 8, 16]"));
 }
 
 TEST(ImageGeneration, AModelThatDoesNotFitTheDataIsRefused) {
   const auto text = [](const std::function<void(models::DitSettings&)>& edit) {
-    Task::Args args = small();
-    edit(args.model.as<models::DitSettings>());
-    return message_of([&] { make_task(args)->make_model(); });
+    ImageTask task = small();
+    edit(task.settings.model.as<models::DitSettings>());
+    return message_of([&] { task.make()->make_model(); });
   };
   EXPECT_THAT(text([](auto& s) { s.image = 16; }),
               HasSubstr("takes 1x16x16 and the data are 1x8x8"));
@@ -412,13 +432,14 @@ TEST(ImageGeneration, ImagesAreClampedAndLatentsAreNot) {
   SyntheticSettings latents;
   latents.latent = true;
   for (const bool latent : {false, true}) {
-    Task::Args args = small();
-    if (latent) args.data = synthetic(latents);
-    const auto task = make_task(args);
+    ImageTask task = small();
+    if (latent) task.settings.data = synthetic(latents);
     // dx/dt = 3 x makes noise of about 1 far larger.
     const RecordingModel model({.channels = 1, .height = 8, .width = 8}, 0, 3);
-    const double largest =
-        task->sample(model, {.steps = 4, .labels = {0, 0}}).abs().max().item<double>();
+    const double largest = drawn(*task.make(), model, {0, 0}, [](auto& s) { s.steps = 4; })
+                               .abs()
+                               .max()
+                               .item<double>();
     if (latent) {
       EXPECT_GT(largest, 10);
     } else {

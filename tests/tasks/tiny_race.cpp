@@ -4,7 +4,7 @@
 
 #include "gallop/base/random.h"
 #include "gallop/config/parse.h"
-#include "gallop/tasks/keyed_noise.h"
+#include "gallop/tasks/images/keyed_noise.h"
 
 namespace gallop::testing {
 namespace {

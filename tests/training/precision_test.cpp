@@ -8,11 +8,13 @@
 
 #include "gallop/runs/device.h"
 #include "gallop/runs/restore.h"
+#include "gallop/tasks/evaluate.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/threads.h"
 #include "tests/support/tiny_run.h"
+#include "tests/tasks/image_task.h"
 
 namespace gallop::training {
 namespace {
@@ -99,16 +101,15 @@ TEST_F(Bf16Training, IsEvaluatedAndSampledInItsPrecision) {
   const runs::Restored same = runs::restore(trained),
                        exact = runs::restore(trained, true, {"train.precision=float32"});
   const auto held_out = [](const runs::Restored& restored) {
-    return restored.task->evaluate(*restored.model).losses.at(0).second;
+    return tasks::evaluate(*restored.task, *restored.model).values.at("main");
   };
   EXPECT_EQ(held_out(same), logged(trained, "eval", "main").back());
   EXPECT_NE(held_out(exact), held_out(same));
   const auto samples = [](const runs::Restored& restored) {
-    tasks::SampleRequest request;
-    request.steps = 2;
-    request.guidance.scale = 1;
-    request.labels = {0, 1, 2};
-    return restored.task->sample(*restored.model, request);
+    return testing::drawn(*restored.task, *restored.model, {0, 1, 2}, [](auto& settings) {
+      settings.steps = 2;
+      settings.guidance = 1;
+    });
   };
   EXPECT_TRUE(samples(same).equal(samples(same)));
   EXPECT_FALSE(samples(exact).equal(samples(same)));

@@ -15,6 +15,7 @@
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/runs/restore.h"
+#include "gallop/tasks/evaluate.h"
 #include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
 #include "tests/support/failing_file_system.h"
@@ -71,11 +72,11 @@ TEST(Trainer, EndsWithExactThresholdsThatGiveTheWantedExpertsAToken) {
   // On the calibration data themselves the thresholds keep k pairs a token to within one score.
   double pairs = 0, tokens = 0;
   int64_t layers = 0;
-  restored.task->route(
-      *restored.model, compute::calibration_batches, tasks::Task::Routing::training,
-      [&](const tasks::RoutedBatch& batch) {
-        layers = static_cast<int64_t>(batch.records.size());
-        for (const auto& record : batch.records) {
+  tasks::calibration_run(
+      *restored.task, *restored.model, {.batches = compute::calibration_batches},
+      [&](const tasks::Outcome& batch) {
+        layers = static_cast<int64_t>(batch.routing.size());
+        for (const auto& record : batch.routing) {
           const at::Tensor tau = **record.selection->threshold();
           pairs += record.gate_BLE.ge(tau).sum().item<double>();
           tokens += static_cast<double>(record.gate_BLE.size(0) * record.gate_BLE.size(1));

@@ -11,6 +11,7 @@
 #include "gallop/runs/background_save.h"
 #include "gallop/runs/checkpoint.h"
 #include "gallop/runs/restore.h"
+#include "gallop/tasks/report.h"
 #include "gallop/training/trainer.h"
 #include "tests/support/failing_file_system.h"
 #include "tests/support/snapshots.h"
@@ -28,7 +29,14 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 runs::Recipe unlucky(const fs::path& run, std::vector<std::string> overrides = {}) {
-  overrides.insert(overrides.begin(), "task={kind=\"unlucky\"}");
+  // The settings of the other task go with it.
+  const std::vector<std::string> unlucky = {
+      "task.kind=\"unlucky\"",
+      "task.data.source={kind=\"toy\",count=48}",
+      "task.model={kind=\"dit\",depth=2,width=16,heads=2,patch=2,mlp={kind=\"moe\",setting=\"2-in-"
+      "4\",losses={router_similarity={weight=1e-4},per_layer={weight=1e-2}}}}",
+      "task.eval={samples=12,batch=12}"};
+  overrides.insert(overrides.begin(), unlucky.begin(), unlucky.end());
   return recipe_in(run, overrides);
 }
 
@@ -38,7 +46,7 @@ TEST(Trouble, ARunIsSavedBeforeItIsCalibrated) {
   const TemporaryDirectory folder;
   const TroubleGuard guard;
   {
-    trouble().before_route = [] { throw std::bad_alloc(); };
+    trouble().before_calibration = [] { throw std::bad_alloc(); };
     Trainer trainer(unlucky(folder / "run"));
     EXPECT_THROW(trainer.run(), std::bad_alloc);
   }
@@ -62,7 +70,7 @@ TEST(Trouble, ARunIsSavedBeforeItIsCalibrated) {
 TEST(Trouble, ARunIsSavedBeforeItsLastEvaluation) {
   const TemporaryDirectory folder;
   const TroubleGuard guard;
-  trouble().during_evaluate = [](const auto&) { throw std::bad_alloc(); };
+  trouble().during_evaluation = [] { throw std::bad_alloc(); };
   Trainer trainer(unlucky(folder / "run", {"eval.every=100"}));
   EXPECT_THROW(trainer.run(), std::bad_alloc);
   EXPECT_EQ(runs::CheckpointStore(folder / "run", {}).newest()->step, 12);
@@ -73,13 +81,13 @@ TEST(Trouble, NamesOfATaskAreNoneOfTheTrainers) {
   const TemporaryDirectory folder;
   const TroubleGuard guard;
   Trainer(recipe_in(folder / "usual", {"log.every=1"})).run();
-  trouble().after_train = [](tasks::TrainOutput& out) {
+  trouble().after_train = [](tasks::Outcome& out) {
     out.losses.at(0).name = "loss";
     out.parts.emplace_back("lr", out.losses[0].value.detach().mul(0).add(7));
     out.parts.emplace_back("grad_norm", out.losses[0].value.detach().mul(0).add(9));
   };
-  trouble().after_evaluate = [](tasks::EvalOutput& out) {
-    out.losses.emplace_back("starved", 55.0);
+  trouble().read = [] {
+    return tasks::Reading{.values = {{tasks::logged_name("starved"), 55.0}}};
   };
   Trainer(unlucky(folder / "run", {"log.every=1"})).run();
   for (const char* name : {"loss", "lr", "grad_norm", "starved", "router_similarity"}) {
@@ -97,7 +105,7 @@ TEST(Trouble, NamesOfATaskAreNoneOfTheTrainers) {
 TEST(Trouble, TwoValuesOfATaskNeedTwoNames) {
   const TemporaryDirectory folder;
   const TroubleGuard guard;
-  trouble().after_train = [](tasks::TrainOutput& out) {
+  trouble().after_train = [](tasks::Outcome& out) {
     out.parts.emplace_back("main", out.losses.at(0).value.detach());
   };
   Trainer trainer(unlucky(folder / "run"));
@@ -110,19 +118,10 @@ TEST(Trouble, AStopIsAnExceptionLikeOthers) {
   const TemporaryDirectory folder;
   const TroubleGuard guard;
   const StopSignals signals;
-  std::string caught;
-  trouble().during_evaluate = [&](const std::function<void()>& progress) {
-    request_stop();
-    try {
-      progress();
-    } catch (const std::exception& error) {
-      caught = error.what();
-      throw;
-    }
-  };
+  trouble().during_evaluation = [] { request_stop(); };
   Trainer trainer(unlucky(folder / "run"));
   EXPECT_EQ(trainer.run(), Ended::stopped);
-  EXPECT_EQ(caught, "asked to stop");
+  EXPECT_STREQ(static_cast<const std::exception&>(Interrupted()).what(), "asked to stop");
   EXPECT_EQ(runs::CheckpointStore(folder / "run", {}).newest()->step, 4);
 }
 

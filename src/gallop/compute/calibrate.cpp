@@ -153,56 +153,48 @@ at::Tensor used_by(const std::vector<sparse::RoutingRecord>& records) {
 
 }  // namespace
 
-MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Denoiser& model,
-                                      int64_t batches, tasks::Task::Routing routing,
+MeasuredThresholds measure_thresholds(const tasks::Task& task, const models::Model& model,
+                                      const tasks::CalibrationRun& run,
                                       const WantedActives& wanted,
-                                      const std::function<void(int64_t)>& progress, int64_t bytes,
-                                      const tasks::Inference& inference) {
+                                      const std::function<void(int64_t)>& progress, int64_t bytes) {
   const at::NoGradGuard no_grad;
   MeasuredThresholds measured;
   Measurement measurement(wanted, bytes);
   std::vector<at::Tensor> times, losses, actives;
   int64_t done = 0;
-  task.route(
-      model, batches, routing,
-      [&](const tasks::RoutedBatch& batch) {
-        times.push_back(batch.time_B);
-        losses.push_back(batch.loss_B);
-        if (const at::Tensor used = used_by(batch.records); used.defined()) actives.push_back(used);
-        if (done == 0) measurement.begin(batch.records);
-        measurement.add(batch.records);
-        if (progress) progress(done + 1);
-        ++done;
-      },
-      inference);
+  tasks::calibration_run(task, model, run, [&](const tasks::Outcome& batch) {
+    if (batch.time_B.defined()) times.push_back(batch.time_B);
+    if (!batch.of_samples_B.empty()) losses.push_back(batch.of_samples_B.front().second);
+    if (const at::Tensor used = used_by(batch.routing); used.defined()) actives.push_back(used);
+    if (done == 0) measurement.begin(batch.routing);
+    measurement.add(batch.routing);
+    if (progress) progress(done + 1);
+    ++done;
+  });
   while (!measurement.end_pass()) {
     log_info("calibration: ", measurement.missing(),
              " numbers of thresholds lie outside the scores that were kept; another pass over the ",
-             batches, " batches");
-    task.route(
-        model, batches, routing,
-        [&](const tasks::RoutedBatch& batch) {
-          measurement.add(batch.records);
-          if (progress) progress(batches);
-        },
-        inference);
+             run.batches, " batches");
+    tasks::calibration_run(task, model, run, [&](const tasks::Outcome& batch) {
+      measurement.add(batch.routing);
+      if (progress) progress(run.batches);
+    });
   }
   measured.layers = measurement.layers();
-  if (!times.empty()) {
-    measured.time_N = at::cat(times);
-    measured.loss_N = at::cat(losses);
-    if (!actives.empty()) measured.active_N = at::cat(actives);
-  }
+  if (!times.empty()) measured.time_N = at::cat(times);
+  if (!losses.empty()) measured.loss_N = at::cat(losses);
+  if (!actives.empty()) measured.active_N = at::cat(actives);
   return measured;
 }
 
-std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Denoiser& model, int64_t batches,
+std::vector<CalibratedLayer> calibrate(const tasks::Task& task, models::Model& model,
+                                       int64_t batches,
                                        const std::function<void(int64_t)>& progress) {
   if (!sparse::has_thresholds(model)) return {};
   const at::NoGradGuard no_grad;
   const auto own = [](int64_t) { return std::vector<std::optional<double>>(1); };
   const MeasuredThresholds measured =
-      measure_thresholds(task, model, batches, tasks::Task::Routing::training, own, progress);
+      measure_thresholds(task, model, {.batches = batches}, own, progress);
   std::vector<CalibratedLayer> calibrated;
   for (const LayerThresholds& layer : measured.layers) {
     const at::Tensor& threshold = **model.find_parameter(layer.selection->threshold()->name());

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/denoiser.h"
-#include "gallop/tasks/task.h"
+#include "gallop/models/model.h"
+#include "gallop/tasks/evaluate.h"
 
 namespace gallop::compute {
 
@@ -29,7 +29,7 @@ struct LayerThresholds {
 /// The layers with thresholds on N samples.
 struct MeasuredThresholds {
   std::vector<LayerThresholds> layers;  ///< empty for models without thresholds
-  at::Tensor time_N, loss_N;            ///< see tasks::RoutedBatch
+  at::Tensor time_N, loss_N;            ///< see tasks::Outcome; the main loss of each sample
   at::Tensor active_N;                  ///< experts a token that were used, a mean over the layers
 };
 
@@ -37,18 +37,17 @@ struct MeasuredThresholds {
 /// absent: that of the model itself.
 using WantedActives = std::function<std::vector<std::optional<double>>(int64_t experts)>;
 
-/// Measured on `batches` fixed batches of training data, keyed by the recipe's seed. The thresholds
+/// Measured on fixed batches of training data, keyed by the recipe's seed. The thresholds
 /// are exact, as if all scores were sorted, but only those near the wanted ranks are kept: where
 /// scores drift so much from batch to batch that this misses some (it is logged), the same batches
 /// are run again. `progress` is called after every batch of the first pass, and of others with
-/// `batches`; it may throw to stop. Throws Error for scores that are NaN. `bytes` bounds the memory
+/// the number of them; it may throw to stop. Throws Error for scores that are NaN. `bytes` bounds the memory
 /// as calibration_bytes does, and changes no result.
-MeasuredThresholds measure_thresholds(tasks::Task& task, const models::Denoiser& model,
-                                      int64_t batches, tasks::Task::Routing routing,
+MeasuredThresholds measure_thresholds(const tasks::Task& task, const models::Model& model,
+                                      const tasks::CalibrationRun& run,
                                       const WantedActives& wanted,
                                       const std::function<void(int64_t batch)>& progress = {},
-                                      int64_t bytes = calibration_bytes,
-                                      const tasks::Inference& inference = {});
+                                      int64_t bytes = calibration_bytes);
 
 /// The threshold of one sparse layer before and after.
 struct CalibratedLayer {
@@ -60,7 +59,7 @@ struct CalibratedLayer {
 /// that the model itself gives on a fixed sample of training data, keyed by the recipe's seed.
 /// Empty for models without thresholds. `progress` is called after every batch and may throw to
 /// stop; the thresholds change at the end only.
-std::vector<CalibratedLayer> calibrate(tasks::Task& task, models::Denoiser& model,
+std::vector<CalibratedLayer> calibrate(const tasks::Task& task, models::Model& model,
                                        int64_t batches = calibration_batches,
                                        const std::function<void(int64_t batch)>& progress = {});
 

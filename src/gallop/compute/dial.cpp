@@ -64,14 +64,14 @@ std::vector<double> candidates_for(const std::vector<double>& actives, int64_t e
 // The settings of one model on one sample of the data.
 class Measurement {
  public:
-  Measurement(tasks::Task& task, const models::Denoiser& model, const DialOptions& options)
+  Measurement(const tasks::Task& task, const models::Model& model, const DialOptions& options)
       : task_(task), model_(model), options_(options) {
     const auto settings = static_cast<int64_t>(options.actives.size());
     total_ = options.batches * (1 + settings * refinements);
   }
 
   std::vector<DialSetting> settings() {
-    trained_ = measure(tasks::Task::Routing::training, [this](int64_t experts) {
+    trained_ = measure(nullptr, [this](int64_t experts) {
       for (const double active : options_.actives) {
         require(active > 0 && active <= static_cast<double>(experts), "the compute dial: ", active,
                 " experts a token are not more than 0 and at most the ", experts, " there are");
@@ -91,21 +91,24 @@ class Measurement {
   }
 
  private:
-  MeasuredThresholds measure(tasks::Task::Routing routing, const WantedActives& wanted,
-                             const tasks::Inference& inference = {}) {
+  // By these thresholds; null: as training routes.
+  MeasuredThresholds measure(const sparse::ThresholdSetting* thresholds,
+                             const WantedActives& wanted) {
     const auto progress = [this](int64_t) {
       done_ = std::min(done_ + 1, total_);
       if (options_.progress) options_.progress(done_, total_);
     };
-    return measure_thresholds(task_, model_, options_.batches, routing, wanted, progress,
-                              calibration_bytes, inference);
+    return measure_thresholds(task_, model_,
+                              {.batches = options_.batches,
+                               .training = thresholds == nullptr,
+                               .thresholds = thresholds},
+                              wanted, progress);
   }
   // What the model does with a setting, and the thresholds for `wanted` from the scores it then
   // gives.
   MeasuredThresholds measure_with(const DialSetting& setting,
                                   std::vector<std::optional<double>> wanted = {}) {
-    return measure(
-        tasks::Task::Routing::inference, [&](int64_t) { return wanted; }, setting.inference());
+    return measure(&setting.thresholds, [&](int64_t) { return wanted; });
   }
 
   // One threshold a layer for all noise levels.
@@ -137,6 +140,9 @@ class Measurement {
   // What each range loses with the thresholds of each candidate: at equal ones for all ranges the
   // order that was learned says how experts go to noise levels, and shifting it is what is tried.
   void try_candidates() {
+    require(trained_.time_N.defined(),
+            "the compute dial: this model is given no time, so that there are no ranges of noise "
+            "levels: leave --noise-ranges out");
     require(options_.ranges <= trained_.time_N.size(0), "the compute dial: ", options_.ranges,
             " ranges of noise levels and only ", trained_.time_N.size(0),
             " samples to calibrate them on: more --batches, or fewer ranges");
@@ -188,8 +194,8 @@ class Measurement {
     return setting;
   }
 
-  tasks::Task& task_;
-  const models::Denoiser& model_;
+  const tasks::Task& task_;
+  const models::Model& model_;
   const DialOptions& options_;
   MeasuredThresholds trained_;
   int64_t done_ = 0, total_ = 0;
@@ -202,13 +208,13 @@ class Measurement {
 
 }  // namespace
 
-std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Denoiser& model,
+std::vector<DialSetting> measure_dial(const tasks::Task& task, const models::Model& model,
                                       const DialOptions& options) {
   Measurement measurement(task, model, options);
   return measurement.settings();
 }
 
-void require_fit(const models::Denoiser& model, const DialSetting& setting) {
+void require_fit(const models::Model& model, const DialSetting& setting) {
   std::map<std::string, const sparse::InferenceThreshold*> own;
   for (const sparse::Selection* selection : sparse::selections_of(model)) {
     const sparse::InferenceThreshold* threshold = selection->threshold();

@@ -11,6 +11,7 @@
 
 #include "gallop/formats/safetensors.h"
 #include "gallop/sparse/choice/inference_threshold.h"
+#include "gallop/models/model.h"
 #include "gallop/tasks/task.h"
 
 namespace gallop::compute {
@@ -28,15 +29,13 @@ struct DialSetting {
 
   /// Inner borders of the ranges, in the times that the network is given.
   const std::vector<double>& edges() const { return thresholds.begin()->second.edges; }
-  /// How a model runs with it; as long as this lives.
-  tasks::Inference inference() const { return {.thresholds = &thresholds}; }
 };
 
 constexpr int64_t refinements = 2;
 
 struct DialOptions {
   std::vector<double> actives;  ///< 0 < active <= E, in the order of the settings
-  int64_t batches = 0;          ///< fixed batches of training data, see Task::route
+  int64_t batches = 0;          ///< fixed batches of training data, see tasks::calibration_run
   /// Ranges of noise levels, each with the same number of calibration samples and thresholds of its
   /// own. With more than one the experts go to those whose loss falls most for them, and `active`
   /// is the most that they use on average: nothing is spent where more experts do not help.
@@ -48,11 +47,11 @@ struct DialOptions {
 /// Thresholds for each of the numbers of experts: first from the scores of training, then
 /// `refinements` times from those that the model gives with these thresholds, since what a layer
 /// keeps changes the scores of the next. Empty for models without thresholds.
-std::vector<DialSetting> measure_dial(tasks::Task& task, const models::Denoiser& model,
+std::vector<DialSetting> measure_dial(const tasks::Task& task, const models::Model& model,
                                       const DialOptions& options);
 
 /// Throws Error where the thresholds of the setting are not those of this model.
-void require_fit(const models::Denoiser& model, const DialSetting& setting);
+void require_fit(const models::Model& model, const DialSetting& setting);
 
 /// The settings in a safetensors file, with the metadata of the weights they were measured on.
 void save_dial(const std::filesystem::path& path, const std::vector<DialSetting>& settings,

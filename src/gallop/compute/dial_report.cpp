@@ -1,12 +1,15 @@
 #include "gallop/compute/dial_report.h"
 
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "gallop/base/format.h"
-#include "gallop/data/sheet.h"
 #include "gallop/formats/line_plot.h"
 #include "gallop/models/counts.h"
-#include "gallop/runs/sample_sheet.h"
+#include "gallop/tasks/evaluate.h"
+#include "gallop/tasks/meters/routing.h"
+#include "gallop/tasks/meters/sample_losses.h"
 
 namespace gallop::compute {
 namespace {
@@ -32,29 +35,33 @@ std::string ranges_to_markdown(const std::vector<DialRow>& rows) {
 
 }  // namespace
 
-std::vector<DialRow> try_dial(tasks::Task& task, const models::Denoiser& model,
+std::vector<DialRow> try_dial(const tasks::Task& task, const models::Model& model,
                               const std::vector<DialSetting>& settings,
                               const std::function<void(int64_t, int64_t)>& progress) {
   std::vector<DialRow> rows;
   for (const DialSetting& setting : settings) {
     require_fit(model, setting);
     const auto n = static_cast<int64_t>(rows.size()), all = static_cast<int64_t>(settings.size());
+    tasks::SampleLosses losses;
+    tasks::RoutingMeter routing(model);
     const auto began = std::chrono::steady_clock::now();
-    const tasks::EvalOutput out = task.evaluate(
-        model,
-        [&](int64_t done, int64_t total) {
-          if (progress) progress(n * total + done, all * total);
-        },
-        setting.inference());
+    const tasks::Evaluated evaluated =
+        tasks::measure(task, model, {&losses, &routing},
+                       {.thresholds = &setting.thresholds,
+                        .progress = [&](int64_t done, int64_t total) {
+                          if (progress) progress(n * total + done, all * total);
+                        }});
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - began;
+    const sparse::RoutingStatistics experts = routing.experts();
     rows.push_back(
         {.active = setting.active,
          .edges = setting.edges(),
          .range_active = setting.range_active,
-         .experts_per_token = out.experts_per_token,
-         .loss = out.losses.front().second,
-         .multiply_adds = models::multiply_adds_with(model, out.experts_per_token / out.active),
-         .seconds = time.count() / static_cast<double>(out.samples)});
+         .experts_per_token = experts.experts_per_token,
+         .loss = losses.main(),
+         .multiply_adds =
+             models::multiply_adds_with(model, experts.experts_per_token / experts.active),
+         .seconds = time.count() / static_cast<double>(evaluated.samples)});
   }
   return rows;
 }
@@ -83,30 +90,23 @@ std::string to_svg(const std::vector<DialRow>& rows) {
                          {by_work, by_time});
 }
 
-formats::Image draw_dial_sheet(const tasks::Task& task, const models::Denoiser& model,
-                               const std::vector<DialSetting>& settings,
-                               const tasks::SampleRequest& request, int64_t each) {
-  const std::vector<int64_t> rows = runs::shown_classes(model.args().classes);
-  tasks::SampleRequest all = request;
-  all.labels = runs::labels_of_rows(rows, each);
-  std::vector<std::vector<formats::Image>> drawn;
-  int64_t side = 0;
-  for (const DialSetting& setting : settings) {
-    require_fit(model, setting);
-    all.thresholds = {&setting.thresholds};
-    const at::Tensor samples = task.sample(model, all);
-    side = samples.size(3);
-    drawn.push_back(runs::to_images(samples));
-  }
-  std::vector<formats::Image> ordered;
-  for (size_t row = 0; row < rows.size(); ++row) {
-    for (const auto& images : drawn) {
-      const auto first = images.begin() + static_cast<int64_t>(row) * each;
-      ordered.insert(ordered.end(), first, first + each);
+formats::Artifact draw_dial_sheet(const tasks::Generator& generator, const models::Model& model,
+                                  const std::vector<DialSetting>& settings, int64_t each) {
+  tasks::Plan sheet = generator.sheet(model), plan = sheet;
+  plan.requests.clear();
+  plan.columns = each * static_cast<int64_t>(settings.size());
+  const auto all = static_cast<int64_t>(sheet.requests.size());
+  for (int64_t first = 0; first < all; first += sheet.columns) {
+    for (const DialSetting& setting : settings) {
+      for (int64_t i = 0; i < std::min(each, sheet.columns); ++i) {
+        tasks::Request request = sheet.requests[static_cast<size_t>(first + i)];
+        request.thresholds = &setting.thresholds;
+        plan.requests.push_back(std::move(request));
+      }
     }
   }
-  return data::make_sheet(ordered, each * static_cast<int64_t>(settings.size()),
-                          data::sheet_scale(side));
+  for (const DialSetting& setting : settings) require_fit(model, setting);
+  return generator.show(plan, tasks::generate(generator, model, plan));
 }
 
 }  // namespace gallop::compute

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "gallop/compute/dial.h"
-#include "gallop/formats/image.h"
+#include "gallop/formats/artifact.h"
+#include "gallop/tasks/generator.h"
 
 namespace gallop::compute {
 
@@ -22,7 +23,7 @@ struct DialRow {
 /// Evaluates the model at each setting. `progress` is called after every batch and may throw to
 /// stop.
 std::vector<DialRow> try_dial(
-    tasks::Task& task, const models::Denoiser& model, const std::vector<DialSetting>& settings,
+    const tasks::Task& task, const models::Model& model, const std::vector<DialSetting>& settings,
     const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 /// A table for people, in Markdown.
@@ -30,10 +31,9 @@ std::string to_markdown(const std::vector<DialRow>& rows);
 /// The loss against multiply-adds and against seconds, as an SVG picture.
 std::string to_svg(const std::vector<DialRow>& rows);
 
-/// The same samples at each setting: a row for each class (ten at most), in it `each` samples of
-/// the first setting, then of the second, and so on.
-formats::Image draw_dial_sheet(const tasks::Task& task, const models::Denoiser& model,
-                               const std::vector<DialSetting>& settings,
-                               const tasks::SampleRequest& request, int64_t each);
+/// The first `each` things of each row of the task's sheet (a class) at each setting side by side:
+/// those of the first setting, then the same of the second, and so on.
+formats::Artifact draw_dial_sheet(const tasks::Generator& generator, const models::Model& model,
+                                  const std::vector<DialSetting>& settings, int64_t each);
 
 }  // namespace gallop::compute

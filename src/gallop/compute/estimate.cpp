@@ -8,7 +8,6 @@
 #include "gallop/base/cpu.h"
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
-#include "gallop/runs/sample_sheet.h"
 #include "gallop/sparse/layers/moe.h"
 
 namespace gallop::compute {
@@ -59,7 +58,7 @@ double partial_gradients(const models::Model& model, int64_t batch) {
 }  // namespace
 
 Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
-                  const data::DatasetInfo& data) {
+                  const tasks::TaskMemory& memory) {
   Estimate e;
   e.counts = models::count(model);
   e.flops_per_step = models::training_flops(model) *
@@ -80,23 +79,16 @@ Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
   e.saving = saves ? bytes_of(2 * total + 2 * trainable) : 0;
 
   if (recipe.eval.every > 0) {
-    const auto at_once = static_cast<double>(std::min(recipe.eval.batch, recipe.eval.samples));
+    const auto at_once = static_cast<double>(memory.evaluated);
     e.evaluation = bytes_of(matrices.all + heap * at_once * (sample.inference + sample.recorded));
   }
   if (recipe.sample.every > 0) {
-    // With guidance each sample goes through the network twice.
-    const auto at_once = static_cast<double>(
-        std::min<int64_t>(runs::sample_request(recipe).batch,
-                          recipe.sample.per_class * std::clamp<int64_t>(data.classes, 1, 10)));
-    const double twice = recipe.sample.guidance == 1 ? 1 : 2;
+    const auto at_once = static_cast<double>(memory.generated);
     e.evaluation =
-        std::max(e.evaluation, bytes_of(matrices.all + heap * twice * at_once * sample.inference));
+        std::max(e.evaluation, bytes_of(matrices.all + heap * at_once * sample.inference));
   }
 
-  const auto waiting = static_cast<double>(recipe.data.queue + recipe.data.workers + 1);
-  e.data =
-      static_cast<uint64_t>(data.resident_bytes) +
-      bytes_of(waiting * batch * static_cast<double>(data.channels * data.height * data.width));
+  e.data = memory.data;
   e.program = program_bytes;
 
   // Activations go as gradients come; with several micro-batches the gradients of the others are
@@ -147,7 +139,7 @@ void require_memory(const Estimate& e, double limit) {
   }
   std::ostringstream help;
   if (e.evaluation > std::max(e.activations, e.gradients)) {
-    help << "A smaller eval.batch lowers the " << human_bytes(e.evaluation)
+    help << "A smaller task.eval.batch lowers the " << human_bytes(e.evaluation)
          << " of evaluations, eval.every = 0 with sample.every = 0 leaves them out";
   } else {
     help << "A smaller train.batch with train.accumulate lowers the " << human_bytes(e.activations)

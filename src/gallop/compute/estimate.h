@@ -5,6 +5,7 @@
 
 #include "gallop/models/counts.h"
 #include "gallop/runs/recipe.h"
+#include "gallop/tasks/task.h"
 
 namespace gallop::compute {
 
@@ -23,9 +24,9 @@ struct Estimate {
   uint64_t program = 0;     ///< libtorch, and the heap before a model is there
   uint64_t peak = 0;
 };
-/// `data`: what the data set holds.
+/// `memory`: what the recipe's task takes.
 Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
-                  const data::DatasetInfo& data);
+                  const tasks::TaskMemory& memory);
 
 /// A few lines for a person: the model, parameters in full and by the rule of Race-DiT's tables,
 /// FLOPs of a step, memory.

@@ -9,6 +9,8 @@
 #include "gallop/base/format.h"
 #include "gallop/base/human.h"
 #include "gallop/models/int8.h"
+#include "gallop/tasks/evaluate.h"
+#include "gallop/tasks/meters/sample_losses.h"
 
 namespace gallop::compute {
 
@@ -26,7 +28,7 @@ double rms(const at::Tensor& x) {
 
 }  // namespace
 
-ops::Int8Weights make_int8_weights(const models::Denoiser& model) {
+ops::Int8Weights make_int8_weights(const models::Model& model) {
   std::vector<at::Tensor> weights;
   for (const nn::Parameter* parameter : models::int8_candidates(model)) {
     const at::Tensor& value = **parameter;
@@ -43,8 +45,8 @@ ops::Int8Weights make_int8_weights(const models::Denoiser& model) {
   return ops::Int8Weights(weights);
 }
 
-Int8Check check_int8(tasks::Task& task, const models::Denoiser& model,
-                     const ops::Int8Weights& weights, tasks::SampleRequest request,
+Int8Check check_int8(const tasks::Task& task, const models::Model& model,
+                     const ops::Int8Weights& weights, tasks::Plan plan,
                      const std::function<void(int64_t done, int64_t total)>& progress) {
   // Four parts of about the same length.
   constexpr int64_t part = 1000;
@@ -53,40 +55,50 @@ Int8Check check_int8(tasks::Task& task, const models::Denoiser& model,
       if (progress) progress(i * part + part * done / std::max<int64_t>(total, 1), 4 * part);
     };
   };
+  const auto held_out_loss = [&](int64_t i, int64_t& samples) {
+    tasks::SampleLosses losses;
+    const auto* thresholds = plan.requests.empty() ? nullptr : plan.requests[0].thresholds;
+    samples = tasks::measure(task, model, {&losses},
+                             {.thresholds = thresholds, .progress = part_progress(i)})
+                  .samples;
+    return losses.main();
+  };
   Int8Check check;
-  const tasks::Inference inference{request.thresholds.empty() ? nullptr : request.thresholds[0]};
-  std::optional<tasks::EvalOutput> in_float32;
+  std::optional<double> in_float32;
   try {
-    in_float32 = task.evaluate(model, part_progress(0), inference);
+    in_float32 = held_out_loss(0, check.held_out);
   } catch (const Error& error) {
+    check.held_out = 0;
     check.no_held_out = error.what();
   }
   if (in_float32) {
     const ops::Int8Guard guard(weights);
-    check.held_out = in_float32->samples;
-    check.loss_float = in_float32->losses.at(0).second;
-    check.loss_int8 = task.evaluate(model, part_progress(1), inference).losses.at(0).second;
+    check.loss_float = *in_float32;
+    check.loss_int8 = held_out_loss(1, check.held_out);
     require(std::isfinite(check.loss_float) && std::isfinite(check.loss_int8),
             "the held-out loss is ", check.loss_float, " in float32 and ", check.loss_int8,
             " in 8 bits: look at the weights with `gallop inspect`");
   }
 
-  request.labels.resize(std::min<size_t>(request.labels.size(), int8_check_draws));
-  if (request.thresholds.size() > 1) request.thresholds.resize(request.labels.size());
-  check.drawn = static_cast<int64_t>(request.labels.size());
+  plan.requests.resize(std::min<size_t>(plan.requests.size(), int8_check_draws));
+  check.drawn = static_cast<int64_t>(plan.requests.size());
+  const tasks::Generator& generator = *task.generator();
+  const auto made = [&](int64_t i) {
+    return generator.tensors(plan, tasks::generate(generator, model, plan, part_progress(i)))
+        .at(0)
+        .second;
+  };
   at::Tensor in_int8, in_float;
-  request.progress = part_progress(2);
   check.seconds_int8 = seconds_of([&] {
     const ops::Int8Guard guard(weights);
-    in_int8 = task.sample(model, request);
+    in_int8 = made(2);
   });
-  request.progress = part_progress(3);
-  check.seconds_float = seconds_of([&] { in_float = task.sample(model, request); });
+  check.seconds_float = seconds_of([&] { in_float = made(3); });
   check.change = rms(in_int8.sub(in_float)) / rms(in_float);
   return check;
 }
 
-std::string describe(const ops::Int8Weights& weights, const models::Denoiser& model) {
+std::string describe(const ops::Int8Weights& weights, const models::Model& model) {
   int64_t all = 0;
   for (const nn::Parameter* parameter : model.parameters()) {
     const nn::Attributes& attributes = parameter->attributes();

@@ -16,10 +16,10 @@ class Describer final : public Visitor {
     add(key, doc, "boolean", "", to_text(value));
   }
   void field(const char* key, int64_t& value, const char* doc, Range range) override {
-    add(key, doc, "integer", to_text(range), to_text(value));
+    add(key, doc, "integer", to_text(range), to_text(value)).range = range;
   }
   void field(const char* key, double& value, const char* doc, Range range) override {
-    add(key, doc, "float", to_text(range), to_text(value));
+    add(key, doc, "float", to_text(range), to_text(value)).range = range;
   }
   void field(const char* key, std::string& value, const char* doc, Choices choices) override {
     std::string limits;
@@ -28,16 +28,20 @@ class Describer final : public Visitor {
   }
   void field(const char* key, std::optional<int64_t>& value, const char* doc,
              Range range) override {
-    add(key, doc, "integer", to_text(range), value ? to_text(*value) : "").optional = true;
+    FieldInfo& info = add(key, doc, "integer", to_text(range), value ? to_text(*value) : "");
+    info.optional = true;
+    info.range = range;
   }
   void field(const char* key, std::optional<double>& value, const char* doc, Range range) override {
-    add(key, doc, "float", to_text(range), value ? to_text(*value) : "").optional = true;
+    FieldInfo& info = add(key, doc, "float", to_text(range), value ? to_text(*value) : "");
+    info.optional = true;
+    info.range = range;
   }
   void field(const char* key, std::vector<int64_t>& value, const char* doc, Range range) override {
-    add(key, doc, "list of integers", each(range), to_text(value));
+    add(key, doc, "list of integers", each(range), to_text(value)).range = range;
   }
   void field(const char* key, std::vector<double>& value, const char* doc, Range range) override {
-    add(key, doc, "list of floats", each(range), to_text(value));
+    add(key, doc, "list of floats", each(range), to_text(value)).range = range;
   }
   void field(const char* key, std::vector<std::string>& value, const char* doc) override {
     add(key, doc, "list of strings", "", to_text(value));

@@ -12,6 +12,7 @@ struct FieldInfo {
   std::string key, doc;
   std::string type;  ///< "integer", "list of floats", "table", "gate" (the category of a component)
   std::string limits;  ///< range or choices in words; may be empty
+  Range range;         ///< of a number, or of each in a list
   std::string value;   ///< as TOML; empty: an absent optional, or a table
   bool optional = false;
   Effect effect = Effect::free;  ///< of a new value, and of the fields below where they say nothing

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -325,6 +327,31 @@ void apply(Struct& config, const Node& table, const Place& place, const Componen
   follow(config, table, place);
 }
 
+/// Tells once of each file or override which of its keys have the names of before.
+void tell_renames(const std::string& where, const std::vector<Layout::Rename>& renames) {
+  static std::mutex mutex;
+  static std::set<std::string> told;
+  if (renames.empty()) return;
+  std::string list;
+  for (const Layout::Rename& rename : renames)
+    list += (list.empty() ? "" : ", ") + rename.from + " is now " + rename.to;
+  const std::lock_guard lock(mutex);
+  if (!told.insert(where + list).second) return;
+  log_info(where, ": ", list, " (the names of before still work)");
+}
+
+/// Brings a file to the names of now, where it does not say that it has them.
+void bring_to_layout(Node& tree, const Layout& layout, const std::string& file) {
+  for (const Node::Member& member : tree.members) {
+    if (member.key != "format" || member.value.kind != Node::Kind::integer) continue;
+    require(member.value.integer <= layout.version, member.value.where,
+            ": format = ", member.value.integer,
+            " is of a newer version of Gallop; this one reads recipes up to ", layout.version);
+    if (member.value.integer == layout.version) return;
+  }
+  tell_renames(file, rename_keys(tree, layout));
+}
+
 /// Loads a file after its bases.
 class Loader {
  public:
@@ -341,6 +368,7 @@ class Loader {
       open_.pop_back();
       tree.members.erase(base);
     }
+    if (const Layout* layout = root_.layout()) bring_to_layout(tree, *layout, file.string());
     add_paths(tree, "", stated);
     apply(root_, tree, {"", root_, true});
   }
@@ -389,14 +417,43 @@ class Loader {
   size_t files_ = 0;
 };
 
+Node to_node(const Json& json, const std::string& where) {
+  Node node;
+  node.where = where;
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.as_object())
+      node.members.push_back({key, where, to_node(value, where)});
+  } else if (json.is_array()) {
+    node.kind = Node::Kind::list;
+    for (const Json& item : json.as_array()) node.items.push_back(to_node(item, where));
+  } else if (json.is_bool()) {
+    node.kind = Node::Kind::boolean;
+    node.boolean = json.as_bool();
+  } else if (json.is_int()) {
+    node.kind = Node::Kind::integer;
+    node.integer = json.as_int();
+    node.typed = json.dump();  // a number may stand where a string is wanted: a seed
+  } else if (json.is_number()) {
+    node.kind = Node::Kind::real;
+    node.real = json.as_double();
+  } else {
+    require(json.is_string(), where, ": null is no value of a setting: leave the key out");
+    node.kind = Node::Kind::string;
+    node.string = json.as_string();
+  }
+  return node;
+}
+
 /// All overrides as one tree.
-Node merged(const std::vector<std::string>& overrides) {
+Node merged(const std::vector<std::string>& overrides, const Layout* layout) {
   Node all;
   for (const auto& text : overrides) {
     Node tree = parse_override(text);
     if (tree.members[0].key == base_key) {
       fail(tree.where, ": the base of a recipe can only be given in its file");
     }
+    const std::string where = tree.members[0].where;
+    if (layout != nullptr) tell_renames(where, rename_keys(tree, *layout));
     merge_override(all, std::move(tree));
   }
   return all;
@@ -430,7 +487,7 @@ std::vector<std::string> load_text(Struct& into, std::string_view text, const st
                                    const std::vector<std::string>& overrides) {
   Loader loader(into);
   loader.text(text, name);
-  const Node tree = merged(overrides);
+  const Node tree = merged(overrides, into.layout());
   apply(into, tree, {"", into, false});
   validate(into, name);
   add_paths(tree, "", loader.stated);
@@ -442,10 +499,21 @@ std::vector<std::string> load(Struct& into, const fs::path& recipe,
   return load_text(into, read_file(recipe), recipe.string(), overrides);
 }
 
-std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides) {
+std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides,
+                                           const Layout* layout) {
   std::vector<std::string> paths;
-  add_paths(merged(overrides), "", paths);
+  add_paths(merged(overrides, layout), "", paths);
   return paths;
+}
+
+std::vector<std::string> load_json(Struct& into, const Json& values, const std::string& name) {
+  require(values.is_object(), name, ": settings are a JSON object");
+  const Node tree = to_node(values, name);
+  apply(into, tree, {"", into, false});
+  validate(into, name);
+  std::vector<std::string> stated;
+  add_paths(tree, "", stated);
+  return stated;
 }
 
 bool is_stated(const std::vector<std::string>& paths, std::string_view key) {

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gallop/base/json.h"
 #include "gallop/config/schema.h"
 
 namespace gallop::config {
@@ -24,6 +25,8 @@ bool is_stated(const std::vector<std::string>& paths, std::string_view key);
 ///   later one counts, and the kind of a component is chosen before its settings, in whichever
 ///   order they stand. The value is TOML, or taken as a string where it is not (`model.size=S/2`).
 ///   What the recipe says of a kind that they replace is told.
+/// - Keys of a file may have the names of before (Struct::layout) unless it says that its `format`
+///   is that of now; so may those of overrides. Which ones had is told once.
 /// - At last `validate` of every struct runs, inner ones first.
 ///
 /// An unknown key, a wrong type and a value out of range are Errors that begin with
@@ -41,7 +44,12 @@ std::vector<std::string> load_text(Struct& into, std::string_view text, const st
 
 /// The dotted paths of the keys that these overrides state: "sample.steps" for `sample.steps=3` and
 /// for `sample={steps=3}`. Throws Error as `load` does.
-std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides);
+std::vector<std::string> keys_of_overrides(const std::vector<std::string>& overrides,
+                                           const Layout* layout = nullptr);
+
+/// Sets the fields that a JSON object names, with the rules of an override: what a request says of
+/// settings that a recipe has, too. Returns its keys. Errors begin with `name`.
+std::vector<std::string> load_json(Struct& into, const Json& values, const std::string& name);
 
 /// Runs `validate` of all structs in the tree, inner ones first; Errors begin with `name` and the
 /// table.

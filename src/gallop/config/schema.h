@@ -65,6 +65,15 @@ class Visitor {
   Effect effect_ = Effect::free;
 };
 
+/// The form of a recipe: when its keys are renamed, files of before are still read.
+struct Layout {
+  struct Rename {
+    std::string from, to;  ///< dotted paths, of a key or of a table with all below it
+  };
+  int64_t version = 1;  ///< what the key `format` says of a file that has the new names alone
+  std::vector<Rename> renames;
+};
+
 /// A typed piece of a recipe. Derive with `struct C : Fields<C>`, list the members in `fields`.
 class Struct {
  public:
@@ -73,6 +82,8 @@ class Struct {
   virtual std::unique_ptr<Struct> clone() const = 0;
   /// Checks between fields, called once after parsing; throws gallop::Error.
   virtual void validate() const {}
+  /// Of the outermost struct of a file; null pointer: its keys have always had these names.
+  virtual const Layout* layout() const { return nullptr; }
 };
 
 template <class Derived>

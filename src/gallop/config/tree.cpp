@@ -266,6 +266,77 @@ void merge_override(Node& into, Node&& later) {
   }
 }
 
+namespace {
+
+/// "task.model" -> "task" and "model"; a path of one key is below the table itself.
+std::pair<std::string, std::string> split_last(const std::string& path) {
+  const size_t dot = path.rfind('.');
+  if (dot == std::string::npos) return {"", path};
+  return {path.substr(0, dot), path.substr(dot + 1)};
+}
+
+/// What stands at a path; null pointer where there is nothing.
+Node* find_path(Node& table, const std::string& path) {
+  Node* node = &table;
+  for (size_t begin = 0; begin <= path.size() && node != nullptr && !path.empty();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    Node::Member* member = node->kind == Node::Kind::table
+                               ? find_member(*node, path.substr(begin, end - begin))
+                               : nullptr;
+    node = member == nullptr ? nullptr : &member->value;
+    begin = end + 1;
+  }
+  return node;
+}
+
+/// Two nodes of one key under two names: tables are joined, where they share no key.
+void join(Node& into, Node&& more, const Layout::Rename& rename) {
+  const auto fail_both = [&](const std::string& where) {
+    fail(where, ": ", rename.from, " is the name that ", rename.to,
+         " had before, and both are stated: leave one of the two out");
+  };
+  if (into.kind != Node::Kind::table || more.kind != Node::Kind::table) fail_both(more.where);
+  for (Node::Member& member : more.members) {
+    if (find_member(into, member.key) != nullptr) fail_both(member.where);
+    into.members.push_back(std::move(member));
+  }
+}
+
+}  // namespace
+
+std::vector<Layout::Rename> rename_keys(Node& table, const Layout& layout) {
+  std::vector<Layout::Rename> done;
+  for (const Layout::Rename& rename : layout.renames) {
+    const auto [above, key] = split_last(rename.from);
+    Node* parent = find_path(table, above);
+    if (parent == nullptr || parent->kind != Node::Kind::table) continue;
+    auto& members = parent->members;
+    const auto old = std::find_if(members.begin(), members.end(),
+                                  [&](const Node::Member& member) { return member.key == key; });
+    if (old == members.end()) continue;
+    Node::Member moved = std::move(*old);
+    members.erase(old);
+    done.push_back(rename);
+    if (Node* there = find_path(table, rename.to)) {
+      join(*there, std::move(moved.value), rename);
+      continue;
+    }
+    // As a table of its own around it, which joins what is there.
+    std::string path = rename.to;
+    Node wrapped = std::move(moved.value);
+    while (!path.empty()) {
+      auto [outer, last] = split_last(path);
+      Node around;
+      around.where = wrapped.where;
+      around.members.push_back({last, moved.where, std::move(wrapped)});
+      wrapped = std::move(around);
+      path = outer;
+    }
+    merge_override(table, std::move(wrapped));
+  }
+  return done;
+}
+
 void add_paths(const Node& table, const std::string& path, std::vector<std::string>& paths) {
   for (const Node::Member& member : table.members) {
     const std::string here = path.empty() ? member.key : path + "." + member.key;

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "gallop/config/schema.h"
+
 namespace gallop::config {
 
 /// A parsed TOML value that knows where it stands. Internal to config: parse.cpp walks it.
@@ -48,6 +50,11 @@ Node parse_override(const std::string& text);
 /// value and the other keys below it, the value is the kind of a component and they its settings,
 /// whichever comes first.
 void merge_override(Node& into, Node&& later);
+
+/// Brings the keys of a recipe in a form of before to their names of now, and returns the renames
+/// that there were: all are told. Where a value stands in the place of a table of now, it is the
+/// kind of a component. Throws Error where a key is stated under both names.
+std::vector<Layout::Rename> rename_keys(Node& table, const Layout& layout);
 
 /// The dotted paths of all values below a table, "train.batch"; lists are values, an empty table
 /// too.

@@ -57,7 +57,7 @@ bool in_range(int64_t label, const ClassLabels& labels) {
 int64_t null_label(const ClassLabels& labels) {
   require(labels.null_label,
           "there is no label for 'no class': this model was trained without a null label "
-          "(model.label_dropout = 0)");
+          "(task.model.label_dropout = 0)");
   return labels.classes;
 }
 
@@ -174,6 +174,22 @@ std::vector<LabelText> split_labels(std::string_view list) {
     entries.push_back(std::move(entry));
   }
   return entries;
+}
+
+LabelText label_of_entry(std::string_view entry) {
+  const bool in_quotes = entry.size() > 1 && entry.starts_with('"') && entry.ends_with('"');
+  if (!in_quotes) return {.text = std::string(entry)};
+  const std::vector<LabelText> labels = split_labels(entry);
+  require(labels.size() == 1, "labels ", shown_name(entry), ": ", labels.size(),
+          " names in quotes stand in one entry");
+  return labels.front();
+}
+
+std::string entry_of(const LabelText& label) {
+  if (!label.quoted && !label.text.starts_with('"')) return label.text;
+  std::string entry = "\"";
+  for (const char c : label.text) entry += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return entry + "\"";
 }
 
 ResolvedLabel resolve_label(const LabelText& label, const ClassLabels& labels) {

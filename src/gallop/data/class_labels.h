@@ -24,6 +24,10 @@ struct LabelText {
 /// two of them stand for one. Throws Error for an entry without text and for an open quote.
 std::vector<LabelText> split_labels(std::string_view list);
 
+/// One entry by itself, which is not split at commas, and the entry that says it.
+LabelText label_of_entry(std::string_view entry);
+std::string entry_of(const LabelText& label);
+
 /// What a text was taken for.
 struct ResolvedLabel {
   int64_t label = 0;

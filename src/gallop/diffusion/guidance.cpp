@@ -11,16 +11,6 @@
 
 namespace gallop::diffusion {
 
-void GuidanceSettings::fields(config::Visitor& v) {
-  v.field("scale", scale, "strength of classifier-free guidance; 1 is none", config::at_least(0));
-  v.field("channels", channels,
-          "image channels that are guided: all, or the first three as in the published DiT samples",
-          {"all", "first-3"});
-  v.field("from", from, "guidance acts from this noise level (0 is data, 1 is pure noise)",
-          config::between(0, 1));
-  v.field("to", to, "guidance acts up to this noise level", config::between(0, 1));
-}
-
 void GuidanceSettings::validate() const {
   require(std::abs(scale) <= std::numeric_limits<float>::max(), "the guidance scale is ", scale,
           "; it must be finite in float32");
@@ -48,14 +38,12 @@ Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
     require(x.size(0) == label_B.size(0), "a batch of ", x.size(0), " images with ",
             label_B.size(0), " labels");
     const double level = process->noise_level(t_B.select(0, 0).item<double>());
-    if (settings.scale == 1 || level < settings.from || level > settings.to)
-      return model(x, t_B, label_B);
+    if (!settings.acts_at(level)) return model(x, t_B, label_B);
     const at::Tensor output =
         model(at::cat({x, x}), at::cat({t_B, t_B}), at::cat({label_B, null_B}));
     const int64_t batch = x.size(0), channels = x.size(1);
-    return combine_guided(
-        output.narrow(0, 0, batch), output.narrow(0, batch, batch), settings.scale,
-        settings.channels == "first-3" ? std::min<int64_t>(3, channels) : channels);
+    return combine_guided(output.narrow(0, 0, batch), output.narrow(0, batch, batch),
+                          settings.scale, settings.guided_of(channels));
   };
 }
 

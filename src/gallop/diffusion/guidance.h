@@ -2,11 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "gallop/config/schema.h"
 #include "gallop/diffusion/denoiser.h"
 #include "gallop/diffusion/process.h"
 
@@ -15,12 +16,18 @@ namespace gallop::diffusion {
 /// Classifier-free guidance: null + scale (cond - null) (Ho & Salimans, arXiv 2207.12598), within
 /// an interval of noise levels (Kynkaanniemi et al., arXiv 2404.07724), on all image channels or on
 /// the first three as in the published DiT and SiT samples.
-struct GuidanceSettings : config::Fields<GuidanceSettings> {
+struct GuidanceSettings {
   double scale = 1;
-  std::string channels = "all";
-  double from = 0, to = 1;
-  void fields(config::Visitor& visitor) override;
-  void validate() const override;
+  std::string channels = "all";  ///< or "first-3"
+  double from = 0, to = 1;       ///< noise levels, 0 is data and 1 pure noise
+  /// Throws Error for an empty interval and for a scale that is not finite in float32.
+  void validate() const;
+  /// Whether the unconditional branch is needed at this noise level.
+  bool acts_at(double level) const { return scale != 1 && level >= from && level <= to; }
+  /// How many of so many image channels are guided.
+  int64_t guided_of(int64_t image_channels) const {
+    return channels == "first-3" ? std::min<int64_t>(3, image_channels) : image_channels;
+  }
 };
 
 /// A network with a class condition: (x_BCHW, t_B, label_B) -> output.

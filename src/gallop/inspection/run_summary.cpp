@@ -1,12 +1,14 @@
 #include "gallop/inspection/run_summary.h"
 
-#include <array>
+#include <map>
+#include <set>
 #include <limits>
 #include <string_view>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
 #include "gallop/base/json.h"
+#include "gallop/config/describe.h"
 #include "gallop/config/print.h"
 
 namespace gallop::inspection {
@@ -86,22 +88,45 @@ const CheckedCheckpoint* best_of(const std::vector<CheckedCheckpoint>& checkpoin
 }
 
 std::vector<std::pair<std::string, std::string>> main_settings(runs::Recipe& recipe) {
-  constexpr std::array sections = {"data",      "model",    "task", "train",
-                                   "optimizer", "schedule", "ema"};
-  std::vector<std::pair<std::string, std::string>> lines;
-  const auto fields = config::flatten(recipe);
-  for (const char* section : sections) {
-    std::string line;
-    for (const auto& [path, value] : fields) {
-      const std::string prefix = std::string(section) + ".";
-      const bool is_kind = path == section;
-      if (value.empty() || (!is_kind && !path.starts_with(prefix))) continue;
-      line +=
-          (line.empty() ? "" : ", ") + (is_kind ? value : path.substr(prefix.size()) + "=" + value);
+  // A table or a component of the recipe is a section, and so is each of the task's own.
+  std::vector<std::string> sections;
+  for (const config::FieldInfo& field : config::describe(recipe)) {
+    if (field.table == nullptr && field.component == nullptr) continue;
+    sections.push_back(field.key);
+    if (field.key != "task") continue;
+    for (const config::FieldInfo& part : config::describe(recipe.task.settings())) {
+      if (part.table != nullptr || part.component != nullptr)
+        sections.push_back("task." + part.key);
     }
-    if (!line.empty()) lines.emplace_back(section, line);
   }
-  return lines;
+  const auto section_of = [&](const std::string& path) {
+    std::string found;
+    for (const std::string& section : sections) {
+      const bool inside = path == section || path.starts_with(section + ".");
+      if (inside && section.size() > found.size()) found = section;
+    }
+    return found;
+  };
+  // Sections in which all is as it is by default say nothing of a run.
+  runs::Recipe usual;
+  usual.task = config::Component("task", recipe.task.kind());
+  std::set<std::string> own = {"task", "train"};
+  for (const config::Difference& difference : config::differences(usual, recipe)) {
+    own.insert(section_of(difference.key));
+  }
+  std::map<std::string, std::string> lines;
+  for (const auto& [path, value] : config::flatten(recipe)) {
+    const std::string section = section_of(path);
+    if (section.empty() || value.empty() || !own.contains(section)) continue;
+    std::string& line = lines[section];
+    line += (line.empty() ? "" : ", ") +
+            (path == section ? value : path.substr(section.size() + 1) + "=" + value);
+  }
+  std::vector<std::pair<std::string, std::string>> in_order;
+  for (const std::string& section : sections) {
+    if (lines.contains(section)) in_order.emplace_back(section, lines.at(section));
+  }
+  return in_order;
 }
 
 std::string role_text(const formats::Metadata& metadata) {

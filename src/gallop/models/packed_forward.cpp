@@ -14,6 +14,10 @@ std::vector<at::Tensor> matrices_of(const Model& model) {
 
 }  // namespace
 
+std::unique_ptr<const ops::PackedWeights> packed_weights(const Model& model) {
+  return std::make_unique<const ops::PackedWeights>(matrices_of(model));
+}
+
 PackedForward::PackedForward(const Model& model) : weights_(matrices_of(model)), guard_(weights_) {}
 
 }  // namespace gallop::models

@@ -295,4 +295,13 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   return lines;
 }
 
+std::vector<std::string> start_from(models::Model& model, const InitConfig& config,
+                                    const Json& data) {
+  std::vector<std::string> class_names;
+  if (const Json* names = data.find("class_names")) {
+    for (const Json& name : names->as_array()) class_names.push_back(name.as_string());
+  }
+  return start_from(model, config, class_names);
+}
+
 }  // namespace gallop::runs

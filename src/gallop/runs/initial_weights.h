@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "gallop/base/json.h"
 #include "gallop/models/model.h"
 #include "gallop/runs/recipe.h"
 
@@ -24,5 +25,9 @@ namespace gallop::runs {
 /// Returns lines that say what was done.
 std::vector<std::string> start_from(models::Model& model, const InitConfig& config,
                                     const std::vector<std::string>& class_names);
+/// The same with the names that a task's description of its data has ("class_names"); a description
+/// without them has none.
+std::vector<std::string> start_from(models::Model& model, const InitConfig& config,
+                                    const Json& data);
 
 }  // namespace gallop::runs

@@ -2,15 +2,9 @@
 
 #include <utility>
 
-#include "gallop/runs/restore.h"
 #include "gallop/sparse/choice/selection.h"
 
 namespace gallop::runs {
-
-std::string held_out_metadata(data::DatasetInfo info) {
-  info.class_names.clear();
-  return to_metadata(info);
-}
 
 formats::Metadata model_metadata(const Recipe& recipe, const RunState& state,
                                  const DataMetadata& data, const nn::Module& model) {

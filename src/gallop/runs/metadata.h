@@ -2,7 +2,6 @@
 
 #include <string>
 
-#include "gallop/data/dataset.h"
 #include "gallop/formats/safetensors.h"
 #include "gallop/nn/module.h"
 #include "gallop/runs/recipe.h"
@@ -11,14 +10,11 @@
 /// What the weights files of a checkpoint say of themselves.
 namespace gallop::runs {
 
-/// The data that the weights have seen, each as text of to_metadata (runs/restore.h).
+/// The data that the weights have seen, each a description of the task (tasks::Task) as text.
 struct DataMetadata {
   std::string data;
   std::string held_out;  ///< empty: never evaluated
 };
-
-/// The held-out split as metadata: without the names of classes, which are those of the data.
-std::string held_out_metadata(data::DatasetInfo info);
 
 /// Of model.safetensors: role, run, step, data, how thresholds were made.
 formats::Metadata model_metadata(const Recipe& recipe, const RunState& state,

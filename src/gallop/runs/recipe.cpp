@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "gallop/base/file.h"
 #include "gallop/config/parse.h"
 
 namespace gallop::runs {
@@ -94,29 +95,18 @@ void LogConfig::fields(config::Visitor& v) {
 
 void EvalConfig::fields(config::Visitor& v) {
   v.field("every", every, "steps between evaluations on held-out data; 0: never", at_least(0));
-  v.field("samples", samples, "first samples of the test split that are used", at_least(1));
-  v.field("batch", batch,
-          "samples at once; changes the loss by rounding alone, but for a selection whose samples "
-          "compete outside training",
-          at_least(1));
 }
 
 void SampleConfig::fields(config::Visitor& v) {
   v.field("every", every, "steps between sample sheets; 0: never", at_least(0));
-  v.field("per_class", per_class, "images a class on a sheet (rows of it without classes)",
-          between(1, 1000));
-  v.component("sampler", sampler, "how noise becomes an image");
-  v.field("steps", steps, "steps of the sampler", between(1, 1'000'000));
-  v.field("guidance", guidance, "classifier-free guidance scale; 1: none", at_least(0));
-  v.field("guidance_from", guidance_from, "guidance acts from this noise level (0 data, 1 noise)",
-          between(0, 1));
-  v.field("guidance_to", guidance_to, "up to this noise level", between(0, 1));
-  v.field("guidance_channels", guidance_channels,
-          "guide all image channels, or the first three as DiT did", {"all", "first-3"});
 }
 
 void Recipe::fields(config::Visitor& v) {
   using config::Effect;
+  v.field("format", format,
+          "version of this form of a recipe; where it is 1 or not stated, keys may have the names "
+          "of before",
+          between(1, 2));
   v.field("name", name, "name of the run; empty: the recipe file's");
   v.effect(Effect::state);
   v.field("seed", seed, "key of all randomness", at_least(0));
@@ -131,9 +121,7 @@ void Recipe::fields(config::Visitor& v) {
   v.field("memory_limit", memory_limit, "refuse to start above this share of the available memory",
           between(0, 100));
   v.effect(Effect::state);
-  v.table("data", data, "what is learned from");
-  v.component("model", model, "the network");
-  v.component("task", task, "what is learned");
+  v.component("task", task, "what is learned: its data, its network, how it is judged");
   v.effect(Effect::free);
   v.table("train", train, "length and batch");
   v.effect(Effect::state);
@@ -144,15 +132,47 @@ void Recipe::fields(config::Visitor& v) {
   v.effect(Effect::state);
   v.table("init", init, "starting from other weights");
   v.effect(Effect::free);
-  v.table("eval", eval, "loss on held-out data");
-  v.table("sample", sample, "sample sheets");
+  v.table("eval", eval, "when the run is judged on held-out data");
+  v.table("sample", sample, "when the run shows what it generates");
   v.table("checkpoint", checkpoint, "what is kept of the run");
   v.table("log", log, "what is written while it runs");
 }
 
-Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+const config::Layout* Recipe::layout() const {
+  static const config::Layout layout{.version = 2,
+                                     .renames = {{"data", "task.data"},
+                                                 {"model", "task.model"},
+                                                 {"eval.samples", "task.eval.samples"},
+                                                 {"eval.batch", "task.eval.batch"},
+                                                 {"sample.per_class", "task.sample.per_class"},
+                                                 {"sample.sampler", "task.sample.sampler"},
+                                                 {"sample.steps", "task.sample.steps"},
+                                                 {"sample.guidance", "task.sample.guidance"},
+                                                 {"sample.guidance_from",
+                                                  "task.sample.guidance_from"},
+                                                 {"sample.guidance_to", "task.sample.guidance_to"},
+                                                 {"sample.guidance_channels",
+                                                  "task.sample.guidance_channels"}}};
+  return &layout;
+}
+
+namespace {
+
+constexpr const char* data_key = "task.data.source";
+
+}  // namespace
+
+Recipe recipe_in(const std::string& text, const std::string& what,
+                 const std::vector<std::string>& overrides) {
   Recipe recipe;
-  recipe.names_data = config::is_stated(config::load(recipe, path, overrides), "data.source");
+  recipe.names_data =
+      config::is_stated(config::load_text(recipe, text, what, overrides), data_key);
+  recipe.format = recipe.layout()->version;
+  return recipe;
+}
+
+Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+  Recipe recipe = recipe_in(read_file(path), path, overrides);
   if (recipe.name.empty()) recipe.name = std::filesystem::path(path).stem().string();
   if (recipe.out.empty()) recipe.out = "runs/" + recipe.name;
   return recipe;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "gallop/config/schema.h"
-#include "gallop/data/dataset.h"
 
 namespace gallop::runs {
 
@@ -59,36 +58,28 @@ struct LogConfig : config::Fields<LogConfig> {
   void fields(config::Visitor& v) override;
 };
 
-/// [eval]: the held-out loss on a fixed set of (sample, time, noise).
+/// [eval]: when a run is judged on held-out data; on what is the task's affair.
 struct EvalConfig : config::Fields<EvalConfig> {
   int64_t every = 500;
-  int64_t samples = 2000;
-  int64_t batch = 200;
   void fields(config::Visitor& v) override;
 };
 
-/// [sample]: the sheets that training draws, and the defaults of `gallop sample`.
+/// [sample]: when a run shows what it generates; how is the task's affair.
 struct SampleConfig : config::Fields<SampleConfig> {
   int64_t every = 500;
-  int64_t per_class = 8;
-  config::Component sampler{"sampler", "heun"};
-  int64_t steps = 25;
-  double guidance = 2;
-  double guidance_from = 0, guidance_to = 1;
-  std::string guidance_channels = "all";
   void fields(config::Visitor& v) override;
 };
 
-/// A whole run. The name defaults to the file's.
+/// A whole run: how it goes on, while all that is learned stands in [task]. The name defaults to the
+/// file's.
 struct Recipe : config::Fields<Recipe> {
+  int64_t format = 2;
   std::string name;
   int64_t seed = 0;
   std::string out;
   int64_t threads = 0;
   std::string device = "auto";
   double memory_limit = 0.9;
-  data::DataConfig data;
-  config::Component model{"denoiser", "dit"};
   config::Component task{"task", "image-generation"};
   TrainConfig train;
   config::Component optimizer{"optimizer", "adamw"};
@@ -99,14 +90,19 @@ struct Recipe : config::Fields<Recipe> {
   SampleConfig sample;
   CheckpointConfig checkpoint;
   LogConfig log;
-  /// Whether the recipe says where its data come from (data.source); else that is the default. Not
-  /// a key: whoever reads a recipe sets it.
+  /// Whether the recipe says where its data come from (task.data.source); else that is the default.
+  /// Not a key: whoever reads a recipe sets it.
   bool names_data = true;
   void fields(config::Visitor& v) override;
+  /// The names that keys had before `format` 2.
+  const config::Layout* layout() const override;
 };
 
 /// Reads a recipe and its overrides; an empty name becomes the file's stem, an empty `out`
 /// runs/<name>.
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides);
+/// The same of a recipe in memory; name and `out` stay as it says. `what` stands for its file.
+Recipe recipe_in(const std::string& text, const std::string& what,
+                 const std::vector<std::string>& overrides = {});
 
 }  // namespace gallop::runs

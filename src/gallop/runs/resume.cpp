@@ -1,7 +1,6 @@
 #include "gallop/runs/resume.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 #include "gallop/base/error.h"
@@ -10,15 +9,10 @@
 #include "gallop/config/print.h"
 #include "gallop/config/value.h"
 #include "gallop/data/identity.h"
-#include "gallop/runs/restore.h"
 #include "gallop/runs/run_directory.h"
 
 namespace gallop::runs {
 namespace {
-
-// What `allow` may name besides keys of the recipe: see data/identity.h.
-constexpr std::array data_keys = {"data.classes", "data.shape", "data.count", "data.content",
-                                  "data.held_out"};
 
 bool is_below(const std::string& key, const std::string& table) {
   return key == table || (key.starts_with(table) && key[table.size()] == '.');
@@ -29,6 +23,14 @@ bool names(const std::vector<std::string>& allow, const std::string& key) {
                      [&](const std::string& name) { return is_below(key, name); });
 }
 
+// The name of now of a key that may have one of before.
+std::string name_of_now(const std::string& name) {
+  for (const auto& [from, to] : Recipe().layout()->renames) {
+    if (is_below(name, from)) return to + name.substr(from.size());
+  }
+  return name;
+}
+
 }  // namespace
 
 Recipe recipe_of(const fs::path& checkpoint) {
@@ -37,9 +39,10 @@ Recipe recipe_of(const fs::path& checkpoint) {
   return recipe;
 }
 
-void require_known_keys(const std::vector<std::string>& allow,
-                        const std::vector<Recipe*>& recipes) {
-  std::set<std::string> known(data_keys.begin(), data_keys.end());
+void require_known_keys(const std::vector<std::string>& allow, const std::vector<Recipe*>& recipes,
+                        const tasks::Task& task) {
+  const std::vector<std::string> of_data = task.change_keys();
+  std::set<std::string> known(of_data.begin(), of_data.end());
   for (Recipe* recipe : recipes) {
     for (const auto& [key, value] : config::flatten(*recipe)) {
       for (size_t end = key.find('.'); end != std::string::npos; end = key.find('.', end + 1)) {
@@ -49,17 +52,19 @@ void require_known_keys(const std::vector<std::string>& allow,
     }
   }
   for (const std::string& name : allow) {
-    require(known.contains(name), "--allow ", name, ": there is no such key",
+    require(known.contains(name) || known.contains(name_of_now(name)), "--allow ", name,
+            ": there is no such key",
             config::did_you_mean(name, {known.begin(), known.end()}));
   }
 }
 
 namespace {
 
-std::optional<data::DatasetInfo> info_in(const formats::Metadata& metadata, const char* key) {
+// What a checkpoint says of a split; nothing where it says nothing.
+std::optional<Json> description_in(const formats::Metadata& metadata, const char* key) {
   const auto found = metadata.find(key);
-  if (found == metadata.end()) return {};
-  return info_from_metadata(found->second);
+  if (found == metadata.end() || found->second.empty()) return {};
+  return Json::parse(found->second, "metadata '" + std::string(key) + "' of the weights");
 }
 
 }  // namespace
@@ -67,10 +72,12 @@ std::optional<data::DatasetInfo> info_in(const formats::Metadata& metadata, cons
 ResumeChanges compare_with_checkpoint(const fs::path& checkpoint, const Snapshot& saved,
                                       ResumeRequest request) {
   Recipe before = recipe_of(checkpoint);
-  require_known_keys(request.allow, {&before, &request.recipe});
+  require_known_keys(request.allow, {&before, &request.recipe}, request.task);
+  std::vector<std::string> allow = request.allow;
+  for (const std::string& name : request.allow) allow.push_back(name_of_now(name));
   ResumeChanges changes;
   // The default was false once: a recipe that says nothing must not change the run.
-  if (!before.ema.warmup && request.recipe.ema.warmup && !names(request.allow, "ema.warmup")) {
+  if (!before.ema.warmup && request.recipe.ema.warmup && !names(allow, "ema.warmup")) {
     request.recipe.ema.warmup = false;
     log_info("ema.warmup stays false, as this run began (--allow ema.warmup changes it)");
   }
@@ -80,17 +87,18 @@ ResumeChanges compare_with_checkpoint(const fs::path& checkpoint, const Snapshot
     hint += " --allow " + key;
   };
 
-  const auto data = info_in(saved.model_metadata, "data");
-  const auto held_out = info_in(saved.model_metadata, "held_out");
-  const bool same_data =
-      data && data::same_content(*data, request.data) &&
-      (!held_out || !request.held_out || data::same_content(*held_out, *request.held_out));
+  const tasks::Task& task = request.task;
+  const auto data = description_in(saved.model_metadata, "data");
+  auto held_out = description_in(saved.model_metadata, "held_out");
+  if (request.recipe.eval.every == 0) held_out.reset();
+  const bool same_data = data && task.same_data(tasks::Split::train, *data) &&
+                         (!held_out || task.same_data(tasks::Split::held_out, *held_out));
   for (const config::Difference& difference : config::differences(before, request.recipe)) {
     const std::string &key = difference.key, line = difference.line();
     if (key == "name" || key == "out") continue;
-    if (key == "data.source.path" && same_data) {
+    if (key == "task.data.source.path" && same_data) {
       changes.accepted.push_back(line + " (the same data)");
-    } else if (difference.effect == config::Effect::state && !names(request.allow, key)) {
+    } else if (difference.effect == config::Effect::state && !names(allow, key)) {
       refuse(key, line);
     } else {
       changes.accepted.push_back(line);
@@ -98,17 +106,17 @@ ResumeChanges compare_with_checkpoint(const fs::path& checkpoint, const Snapshot
   }
 
   std::vector<data::Change> found;
-  if (data) found = data::changes(*data, request.data);
-  if (held_out && request.held_out) {
-    const auto more = data::held_out_changes(*held_out, *request.held_out);
+  if (data) found = task.changes(tasks::Split::train, *data);
+  if (held_out) {
+    const auto more = task.changes(tasks::Split::held_out, *held_out);
     found.insert(found.end(), more.begin(), more.end());
   }
   for (const data::Change& change : found) {
-    if (names(request.allow, change.key)) {
+    if (names(allow, change.key)) {
       changes.accepted.push_back(change.text);
     } else if (change.means_other) {
       refuse(change.key, change.text);
-    } else if (change.key == "data.held_out") {
+    } else if (change.key.starts_with("data.held_out")) {
       changes.warnings.push_back(change.text +
                                  ": held-out losses are no longer comparable with those before");
     } else {

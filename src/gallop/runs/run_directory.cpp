@@ -36,12 +36,8 @@ RunDirectory::~RunDirectory() { ::close(lock_); }
 void RunDirectory::write(int64_t step, const formats::Artifact& artifact) const {
   const std::filesystem::path folder = path_ / artifact.name;
   file_system().make_directories(folder);
-  if (const auto* image = std::get_if<formats::Image>(&artifact.content)) {
-    formats::write_png(folder / (step_name(step) + ".png"), *image);
-  } else {
-    write_file_atomically(folder / (step_name(step) + ".md"),
-                          std::get<formats::Text>(artifact.content).markdown);
-  }
+  write_file_atomically(folder / (step_name(step) + formats::ending_of(artifact)),
+                        formats::to_file(artifact));
 }
 
 void RunDirectory::write_recipe(Recipe& recipe) const {

@@ -28,8 +28,8 @@ class RunDirectory {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config_file() const { return path_ / recipe_file; }
-  /// Writes what was made at a step: a picture called "samples" to samples/step-00001000.png, text
-  /// to a file of Markdown.
+  /// Writes what was made at a step: a picture called "samples" to samples/step-00001000.png, other
+  /// forms to files of theirs (formats::ending_of).
   void write(int64_t step, const formats::Artifact& artifact) const;
 
   void write_recipe(Recipe& recipe) const;

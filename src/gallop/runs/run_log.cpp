@@ -113,9 +113,10 @@ void RunLog::artifact(int64_t step, const formats::Artifact& artifact) {
     state_->events->image(artifact.name, step, std::as_bytes(std::span(png)),
                           static_cast<int>(image->width), static_cast<int>(image->height),
                           static_cast<int>(image->channels));
-  } else {
-    state_->events->text(artifact.name, step, std::get<formats::Text>(artifact.content).markdown);
+    return;
   }
+  const std::string text = formats::to_markdown(artifact);
+  if (!text.empty()) state_->events->text(artifact.name, step, text);
 }
 
 }  // namespace gallop::runs

@@ -32,7 +32,7 @@ class RunLog {
   /// Makes log.jsonl durable: before a checkpoint, so that a power cut takes no line that a resumed
   /// run does not write again. Any thread, also while another one writes.
   void sync() const;
-  /// What was made, in TensorBoard.
+  /// What was made, in TensorBoard: pictures, and as text what can be told in it.
   void artifact(int64_t step, const formats::Artifact& artifact);
 
  private:

@@ -70,6 +70,23 @@ void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
   }
 }
 
+void RoutingTotals::merge(const collectives::World& world) {
+  if (world.size == 1) return;
+  const auto sum = [&](at::Tensor& counts) {
+    if (!counts.defined()) return;
+    counts = counts.to(at::kCPU, at::kLong).contiguous();
+    world.collectives->sum(
+        std::span(counts.mutable_data_ptr<int64_t>(), static_cast<size_t>(counts.numel())));
+  };
+  for (Layer& layer : layers_) {
+    world.collectives->sum(std::span(&layer.tokens, 1));
+    world.collectives->sum(std::span(&layer.starved, 1));
+    world.collectives->sum(std::span(&layer.entropy, 1));
+    sum(layer.loads_E);
+    sum(layer.together_EE);
+  }
+}
+
 std::vector<Choice> RoutingTotals::choices() const {
   std::vector<Choice> found;
   for (const Layer& layer : layers_) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gallop/collectives/world.h"
 #include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
@@ -40,6 +41,8 @@ class RoutingTotals {
   explicit RoutingTotals(bool detailed = false) : detailed_(detailed) {}
   /// Every call must bring the same layers in the same order.
   void add(const std::vector<RoutingRecord>& records);
+  /// Adds the counts of other processes, which have the same layers.
+  void merge(const collectives::World& world);
   /// Of the layers of one kind; all 0 where there is none (experts of a dense model).
   RoutingStatistics statistics(Choice choice = Choice::expert) const;
   /// The kinds that the records had.

@@ -4,25 +4,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <iterator>
-#include <sstream>
 #include <utility>
 
 #include "gallop/base/format.h"
-#include "gallop/sparse/choice/selection.h"
 #include "gallop/sparse/statistics.h"
 
 namespace gallop::tasks {
 namespace {
-
-std::string fixed(double value, int digits) { return format("%.*f", digits, value); }
-
-std::string shown(double value) {
-  std::ostringstream text;
-  text << value;
-  return text.str();
-}
 
 // What stands before the names of its statistics in the log.
 std::string of_choice(sparse::Choice choice) {
@@ -47,7 +36,7 @@ std::string logged_name(const std::string& name) {
   return std::find(taken.begin(), taken.end(), name) == taken.end() ? name : "task_" + name;
 }
 
-StepRemarks remarks_of(const TrainOutput& out) {
+StepRemarks remarks_of(const Outcome& out) {
   if (out.routing.empty()) return {};
   const at::NoGradGuard no_grad;
   sparse::RoutingTotals totals;
@@ -65,12 +54,12 @@ StepRemarks remarks_of(const TrainOutput& out) {
         routing.experts_per_token;
     remarks.values[of_choice(choice) + "max_violation"] = routing.max_violation;
     remarks.values[of_choice(choice) + "starved"] = routing.starved;
-    if (choice == noted) remarks.note = "MaxVio " + fixed(routing.max_violation, 2);
+    if (choice == noted) remarks.note = format("MaxVio %.2f", routing.max_violation);
   }
   return remarks;
 }
 
-std::vector<nn::PendingUpdate> take_pending(TrainOutput& out) {
+std::vector<nn::PendingUpdate> take_pending(Outcome& out) {
   std::vector<nn::PendingUpdate> pending;
   for (sparse::RoutingRecord& record : out.routing) {
     std::move(record.pending.begin(), record.pending.end(), std::back_inserter(pending));
@@ -79,43 +68,6 @@ std::vector<nn::PendingUpdate> take_pending(TrainOutput& out) {
   return pending;
 }
 
-void require_finite(const TrainOutput& out) { sparse::require_finite_scores(out.routing); }
-
-EvalRemarks remarks_of(const EvalOutput& out, const nn::Module& model) {
-  EvalRemarks remarks;
-  auto& values = remarks.values;
-  std::string& text = remarks.text;
-  for (const auto& [name, value] : out.losses) {
-    values[logged_name(name)] = value;
-    text += " " + name + " " + fixed(value, 4);
-  }
-  if (out.active > 0) {
-    values["experts_per_token"] = out.experts_per_token;
-    values["max_violation"] = out.max_violation;
-    values["starved"] = out.starved;
-    remarks.note = "k " + fixed(out.experts_per_token, 2);
-    text += ", experts a token " + fixed(out.experts_per_token, 3) + ", MaxVio " +
-            fixed(out.max_violation, 2) + ", tokens without an expert " +
-            fixed(100 * out.starved, 1) + " %";
-  }
-  for (const auto& [name, routing] : out.others) {
-    values[name + "_per_token"] = routing.experts_per_token;
-    values[name + "_max_violation"] = routing.max_violation;
-    values[name + "_starved"] = routing.starved;
-    text += ", " + name + " a token " + fixed(routing.experts_per_token, 3) + ", their MaxVio " +
-            fixed(routing.max_violation, 2);
-  }
-  if (out.replaced > 0) {
-    values["replaced"] = static_cast<double>(out.replaced);
-    text += ", " + std::to_string(out.replaced) + " of the samples could not be read";
-  }
-  if (out.active > 0 && sparse::has_thresholds(model) &&
-      std::abs(out.experts_per_token - out.active) > 0.05 * out.active) {
-    remarks.warning = "the EMA weights use " + fixed(out.experts_per_token, 3) +
-                      " experts a token by threshold, more than 5 % from the " + shown(out.active) +
-                      " that training uses; `gallop calibrate` sets the thresholds exactly";
-  }
-  return remarks;
-}
+void require_finite(const Outcome& out) { sparse::require_finite_scores(out.routing); }
 
 }  // namespace gallop::tasks

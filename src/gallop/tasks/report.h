@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gallop/nn/pending_update.h"
-#include "gallop/tasks/task.h"
+#include "gallop/tasks/outcome.h"
 
 /// What the outputs of a task say to those who run it without knowing what it learns: numbers by
 /// name for the log, and words for the person who watches.
@@ -21,22 +21,12 @@ struct StepRemarks {
   std::string note;                      ///< for the status line; empty: nothing
 };
 /// How tokens were routed; empty without routing.
-StepRemarks remarks_of(const TrainOutput& out);
+StepRemarks remarks_of(const Outcome& outcome);
 
 /// The buffers that a training forward wants to change; they are taken out of it.
-std::vector<nn::PendingUpdate> take_pending(TrainOutput& out);
+std::vector<nn::PendingUpdate> take_pending(Outcome& outcome);
 
 /// Throws Error that names the layer where a score is NaN or infinite.
-void require_finite(const TrainOutput& out);
-
-/// An evaluation.
-struct EvalRemarks {
-  std::map<std::string, double> values;  ///< by their names in the log
-  std::string text;                      ///< all of it in words
-  std::string note;                      ///< for the status line from here on
-  std::string warning;                   ///< empty: nothing to warn of
-};
-/// `model` is what was evaluated.
-EvalRemarks remarks_of(const EvalOutput& out, const nn::Module& model);
+void require_finite(const Outcome& outcome);
 
 }  // namespace gallop::tasks

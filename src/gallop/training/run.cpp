@@ -20,6 +20,11 @@ void Run::record(const std::string& kind,
   or_warn("log line", [&] { log.write(state.step, kind, values); });
 }
 
+void Run::keep(const formats::Artifact& artifact) {
+  directory.write(state.step, artifact);
+  log.artifact(state.step, artifact);
+}
+
 void Run::or_warn(const std::string& what, int64_t step, const std::function<void()>& write) const {
   try {
     write();

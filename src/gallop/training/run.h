@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gallop/base/progress.h"
-#include "gallop/models/denoiser.h"
+#include "gallop/models/model.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/runs/run_directory.h"
 #include "gallop/runs/run_log.h"
@@ -29,9 +29,9 @@ void leave_if_asked();
 /// What the activities of a run act on: references into its trainer.
 struct Run {
   const runs::Recipe& recipe;
-  tasks::Task& task;
-  models::Denoiser& model;
-  models::Denoiser& average;  ///< moving average of the model's weights, by which a run is judged
+  const tasks::Task& task;
+  models::Model& model;
+  models::Model& average;  ///< moving average of the model's weights, by which a run is judged
   const runs::RunDirectory& directory;
   runs::RunLog& log;
   runs::RunState& state;
@@ -45,6 +45,8 @@ struct Run {
   bool due(int64_t every) const;
   /// A line of the log.
   void record(const std::string& kind, const std::vector<std::pair<std::string, double>>& values);
+  /// Keeps what was made at this step in the run's folder and in TensorBoard.
+  void keep(const formats::Artifact& artifact);
   /// Runs `write`. What it throws becomes a warning that there is no `what` of this step, unless
   /// the recipe says that it stops the run (checkpoint.on_error).
   void or_warn(const std::string& what, const std::function<void()>& write) const {

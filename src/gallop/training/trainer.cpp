@@ -19,8 +19,8 @@
 #include "gallop/runs/metadata.h"
 #include "gallop/runs/restore.h"
 #include "gallop/runs/resume.h"
-#include "gallop/runs/sample_sheet.h"
 #include "gallop/runs/young_average.h"
+#include "gallop/tasks/generator.h"
 #include "gallop/training/ema.h"
 #include "gallop/training/rate_jump.h"
 
@@ -37,40 +37,53 @@ std::map<std::string, at::Tensor> by_name(runs::NamedTensors&& tensors) {
 }
 
 // Where the run shall lie; throws before anything is written if it could not be trained.
-std::string folder_of_a_possible_run(const runs::Recipe& recipe, tasks::Task& task,
-                                     const models::Denoiser& model) {
-  if (recipe.eval.every > 0) task.held_out_info();
-  compute::require_memory(compute::estimate(model, recipe, task.data_info()), recipe.memory_limit);
-  if (recipe.sample.every > 0) task.check(model, runs::sample_request(recipe));
+std::string folder_of_a_possible_run(const runs::Recipe& recipe, const tasks::Task& task,
+                                     const models::Model& model) {
+  if (recipe.eval.every > 0) task.description(tasks::Split::held_out);
+  compute::require_memory(compute::estimate(model, recipe, task.memory()), recipe.memory_limit);
+  if (recipe.sample.every > 0) {
+    if (const tasks::Generator* generator = task.generator()) {
+      generator->sheet(model);
+    } else {
+      log_info("sample.every = ", recipe.sample.every, " has no effect: the task '",
+               recipe.task.kind(), "' generates nothing");
+    }
+  }
   return recipe.out;
+}
+
+const collectives::World& one_process(const collectives::World& world) {
+  require(world.size == 1, "training on several processes is not there yet, and this is process ",
+          world.rank, " of ", world.size, ": start one");
+  return world;
 }
 
 }  // namespace
 
-Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow)
+Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow,
+                 const collectives::World& world)
     : recipe_(std::move(recipe)),
-      task_(runs::make_task(recipe_)),
+      task_(runs::make_task(recipe_, {}, one_process(world))),
       model_(task_->make_model()),
       average_(task_->make_model()),
       directory_(folder_of_a_possible_run(recipe_, *task_, *model_)),
       store_(directory_.path(), recipe_.checkpoint) {
-  log_info(compute::describe(*model_, compute::estimate(*model_, recipe_, task_->data_info())));
+  log_info(compute::describe(*model_, compute::estimate(*model_, recipe_, task_->memory())));
   if (const std::string rounding = compute::rounding_of_experts(*model_); !rounding.empty()) {
     log_warning(rounding);
   }
   const int64_t threads = runs::use_threads(recipe_);
   const nn::Placement placement = runs::placement_of(recipe_);
   const runs::Environment environment = runs::environment_of(threads, placement.device.str());
-  log_info("data: ", task_->data_info().count, " samples of ", task_->data_info().path,
-           "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
+  log_info("data: ", task_->data_text(), "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
            recipe_.train.precision);
   const auto checkpoint = store_.newest();
-  if (recipe_.eval.every > 0) held_out_ = runs::held_out_metadata(task_->held_out_info());
+  if (recipe_.eval.every > 0) held_out_ = task_->description(tasks::Split::held_out).dump();
   runs::ResumeChanges changes;
   if (checkpoint) {
     changes = compare(*checkpoint, allow);
   } else {
-    runs::require_known_keys(allow, {&recipe_});
+    runs::require_known_keys(allow, {&recipe_}, *task_);
   }
 
   const auto seed = static_cast<uint64_t>(recipe_.seed);
@@ -99,13 +112,9 @@ Trainer::~Trainer() = default;
 
 runs::ResumeChanges Trainer::compare(const runs::SavedCheckpoint& checkpoint,
                                      const std::vector<std::string>& allow) {
-  const bool evaluates = recipe_.eval.every > 0;
-  return runs::compare_with_checkpoint(
-      checkpoint.path, runs::CheckpointStore::load(checkpoint.path),
-      {.recipe = recipe_,
-       .data = task_->data_info(),
-       .held_out = evaluates ? std::optional(task_->held_out_info()) : std::nullopt,
-       .allow = allow});
+  return runs::compare_with_checkpoint(checkpoint.path,
+                                       runs::CheckpointStore::load(checkpoint.path),
+                                       {.recipe = recipe_, .task = *task_, .allow = allow});
 }
 
 void Trainer::go_on_from(const runs::SavedCheckpoint& checkpoint,
@@ -114,7 +123,7 @@ void Trainer::go_on_from(const runs::SavedCheckpoint& checkpoint,
   runs::Snapshot snapshot = runs::CheckpointStore::load(checkpoint.path);
   models::load_weights(*model_, by_name(std::move(snapshot.model)), what + "/model.safetensors");
   models::load_weights(*average_, by_name(std::move(snapshot.ema)), what + "/ema.safetensors");
-  stepper_->optimizer().load_state(by_name(std::move(snapshot.optimizer)));
+  stepper_->load_optimizer_state(by_name(std::move(snapshot.optimizer)));
   state_ = runs::state_of(checkpoint.path, snapshot);
   for (const auto& activity : activities_) {
     const auto found = state_.activities.find(activity->name());
@@ -141,7 +150,7 @@ void Trainer::go_on_from(const runs::SavedCheckpoint& checkpoint,
 void Trainer::start_fresh() {
   if (!recipe_.init.weights.empty()) {
     for (const std::string& line :
-         runs::start_from(*model_, recipe_.init, task_->data_info().class_names)) {
+         runs::start_from(*model_, recipe_.init, task_->description(tasks::Split::train))) {
       log_info(line);
     }
     const auto not_finite = runs::non_finite_tensors(models::named_tensors(*model_));
@@ -164,7 +173,6 @@ Ended Trainer::run(int64_t until) {
                       .units_per_step = static_cast<double>(samples_per_step),
                       .total = recipe_.train.steps,
                       .start = state_.step});
-  task_->start(state_.step * recipe_.train.accumulate, state_.samples);
   try {
     between_steps();  // what a stop left over
     take_steps(until);
@@ -191,7 +199,9 @@ void Trainer::take_steps(int64_t until) {
     stepper_->forget_gradients();
     steps_are_whole_ = true;
     if (state_.step < recipe_.train.steps && state_.step >= until) return;
-    leave_if_asked();
+    // With several processes they all stop at one step, where they have agreed to.
+    if (report.stop) throw Interrupted{};
+    if (task_->args().world.size == 1) leave_if_asked();
     const double paused = now();
     between_steps();
     checkpoints_->after_step();
@@ -237,11 +247,11 @@ runs::Snapshot Trainer::snapshot() const {
   runs::Snapshot snapshot{.step = state.step,
                           .model = models::named_tensors(*model_),
                           .ema = models::named_tensors(*average_),
-                          .optimizer = stepper_->optimizer().state(),
+                          .optimizer = stepper_->optimizer_state(),
                           .state = state.to_json()};
   snapshot.model_metadata = runs::model_metadata(
-      recipe_, state, {.data = runs::to_metadata(task_->data_info()), .held_out = held_out_},
-      *model_);
+      recipe_, state,
+      {.data = task_->description(tasks::Split::train).dump(), .held_out = held_out_}, *model_);
   snapshot.ema_metadata = runs::ema_metadata(snapshot.model_metadata, recipe_, state);
   snapshot.ema_metadata["first_values"] = runs::share_to_metadata(stepper_->first_values);
   return snapshot;

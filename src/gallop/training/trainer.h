@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gallop/models/denoiser.h"
+#include "gallop/models/model.h"
 #include "gallop/runs/checkpoint.h"
 #include "gallop/runs/recipe.h"
 #include "gallop/runs/resume.h"
@@ -33,7 +33,8 @@ class Trainer {
   /// there is one. Prints what will be trained and what it costs. Throws Error, with nothing
   /// changed, for a recipe or data that do not fit the run, and for a machine that does not fit
   /// (`allow` as in compare_with_checkpoint).
-  explicit Trainer(runs::Recipe recipe, const std::vector<std::string>& allow = {});
+  explicit Trainer(runs::Recipe recipe, const std::vector<std::string>& allow = {},
+                   const collectives::World& world = {});
   ~Trainer();
 
   /// Trains to the last step, or until stop_requested() (base/stop.h) or step `until`; saves in all
@@ -44,8 +45,8 @@ class Trainer {
   const runs::RunState& state() const { return state_; }
   /// All that a checkpoint of this moment holds; the tensors are those of the run, not copies.
   runs::Snapshot snapshot() const;
-  const models::Denoiser& model() const { return *model_; }
-  const models::Denoiser& average() const { return *average_; }
+  const models::Model& model() const { return *model_; }
+  const models::Model& average() const { return *average_; }
 
  private:
   /// The changes of recipe and data since the checkpoint; throws Error for those that are refused.
@@ -64,8 +65,8 @@ class Trainer {
 
   // In this order, so that what does not fit is found before the folder is touched.
   runs::Recipe recipe_;
-  std::unique_ptr<tasks::Task> task_;
-  std::unique_ptr<models::Denoiser> model_, average_;
+  std::unique_ptr<tasks::Task> task_;  ///< hands on the world
+  std::unique_ptr<models::Model> model_, average_;
   runs::RunDirectory directory_;
   runs::CheckpointStore store_;
   std::string held_out_;  ///< the split as metadata; empty where the run never evaluates

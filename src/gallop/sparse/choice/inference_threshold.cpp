@@ -4,6 +4,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
+#include <algorithm>
+
 #include "gallop/base/error.h"
 
 namespace gallop::sparse {
@@ -11,6 +13,20 @@ namespace gallop::sparse {
 at::Tensor ThresholdLevels::range_of(const at::Tensor& time_B) const {
   const at::Tensor borders = at::tensor(edges, at::TensorOptions(at::kDouble)).to(time_B.device());
   return at::bucketize(time_B.to(at::kDouble), borders, /*out_int32=*/false, /*right=*/true);
+}
+
+RowThresholds thresholds_of_rows(const std::vector<const ThresholdSetting*>& wanted,
+                                 at::Device device) {
+  RowThresholds thresholds;
+  std::vector<int64_t> setting;
+  for (const ThresholdSetting* one : wanted) {
+    auto& all = thresholds.settings;
+    const auto found = std::find(all.begin(), all.end(), one);
+    setting.push_back(found - all.begin());
+    if (found == all.end()) all.push_back(one);
+  }
+  if (thresholds.settings.size() > 1) thresholds.setting_B = at::tensor(setting).to(device);
+  return thresholds;
 }
 
 InferenceThreshold::InferenceThreshold(nn::Module& owner, std::vector<int64_t> shape,

@@ -31,6 +31,10 @@ struct RowThresholds {
   at::Tensor setting_B;  ///< int64, which of them each row uses; undefined: all rows the first
 };
 
+/// Those of a forward by what each of its rows wants; null pointer: the model's own.
+RowThresholds thresholds_of_rows(const std::vector<const ThresholdSetting*>& wanted,
+                                 at::Device device);
+
 /// The buffer `threshold` of a selection.
 class InferenceThreshold : public nn::Parameter {
  public:

@@ -1,11 +1,11 @@
 #include "gallop/base/log.h"
-#include "gallop/tasks/report.h"
+#include "gallop/tasks/evaluate.h"
 #include "gallop/training/activity.h"
 
 namespace gallop::training {
 namespace {
 
-// The held-out loss of the average every eval.every steps and at the end.
+// What the task measures of the average on held-out data every eval.every steps and at the end.
 class Evaluation : public Activity {
  public:
   const char* name() const override { return "evaluate"; }
@@ -30,15 +30,17 @@ class Evaluation : public Activity {
 
  private:
   void evaluate(Run& run) {
-    const tasks::EvalOutput out =
-        run.task.evaluate(run.average, [](int64_t, int64_t) { leave_if_asked(); });
+    const tasks::Evaluation found = tasks::evaluate(
+        run.task, run.average, {.progress = [](int64_t, int64_t) { leave_if_asked(); }});
     done_ = run.state.step;
-    const tasks::EvalRemarks remarks = tasks::remarks_of(out, run.average);
-    if (!remarks.note.empty()) run.note = remarks.note;
-    run.record("eval", {remarks.values.begin(), remarks.values.end()});
-    log_info("step ", done_, ", held-out (", out.samples, " samples, EMA weights):", remarks.text);
+    if (!found.note.empty()) run.note = found.note;
+    run.record("eval", {found.values.begin(), found.values.end()});
+    log_info("step ", done_, ", held-out (", found.of.samples, " samples, EMA weights): ",
+             found.text);
+    for (const formats::Artifact& artifact : found.artifacts)
+      run.or_warn(artifact.name, [&] { run.keep(artifact); });
     run.warn_of_young_average();
-    if (!remarks.warning.empty()) log_warning("step ", done_, ": ", remarks.warning);
+    if (!found.warning.empty()) log_warning("step ", done_, ": ", found.warning);
   }
 
   int64_t done_ = 0;  // the step of the last one

@@ -1,4 +1,4 @@
-#include "gallop/runs/sample_sheet.h"
+#include "gallop/tasks/generator.h"
 #include "gallop/training/activity.h"
 
 namespace gallop::training {
@@ -10,13 +10,15 @@ class Generation : public Activity {
   const char* name() const override { return "generate"; }
 
   void between_steps(Run& run) override {
-    if (run.due(run.recipe.sample.every) && done_ != run.state.step) generate(run);
+    if (generates(run) && run.due(run.recipe.sample.every) && done_ != run.state.step) {
+      generate(run);
+    }
   }
   void at_end(Run& run) override {
     if (!complete(run)) generate(run);
   }
   bool complete(const Run& run) const override {
-    return run.recipe.sample.every == 0 || done_ == run.state.step;
+    return !generates(run) || done_ == run.state.step;
   }
   void average_changed() override { done_ = 0; }
 
@@ -28,14 +30,16 @@ class Generation : public Activity {
   void restore(const Json& json) override { done_ = json.at("step").as_int(); }
 
  private:
+  static bool generates(const Run& run) {
+    return run.recipe.sample.every > 0 && run.task.generator() != nullptr;
+  }
   void generate(Run& run) {
     run.or_warn("sample sheet", [&] {
-      const auto made = runs::generate(run.recipe, run.task, run.average,
-                                       [](int64_t, int64_t) { leave_if_asked(); });
-      for (const formats::Artifact& artifact : made) {
-        run.directory.write(run.state.step, artifact);
-        run.log.artifact(run.state.step, artifact);
-      }
+      const tasks::Generator& generator = *run.task.generator();
+      const tasks::Plan plan = generator.sheet(run.average);
+      const auto made = tasks::generate(generator, run.average, plan,
+                                        [](int64_t, int64_t) { leave_if_asked(); });
+      run.keep(generator.show(plan, made));
     });
     done_ = run.state.step;
     run.warn_of_young_average();

@@ -1,4 +1,4 @@
-#include "gallop/runs/known_data.h"
+#include "gallop/tasks/images/known_data.h"
 
 #include <algorithm>
 #include <string>
@@ -11,9 +11,9 @@
 #include "gallop/base/number.h"
 #include "gallop/config/describe.h"
 #include "gallop/config/parse.h"
-#include "gallop/runs/restore.h"
+#include "gallop/tasks/images/description.h"
 
-namespace gallop::runs {
+namespace gallop::tasks {
 namespace {
 
 const char* const sizes[] = {"channels", "image", "classes"};
@@ -33,19 +33,20 @@ struct Names : config::Fields<Names> {
 };
 
 /// The names that the kind of data of the recipe has among its settings.
-std::vector<std::string> names_in(Recipe& recipe) {
+std::vector<std::string> names_in(ImageGenerationSettings settings, bool data_named) {
   Names found;
-  if (!recipe.names_data) return {};
-  for (const config::FieldInfo& field : config::describe(recipe.data.source.settings())) {
+  if (!data_named) return {};
+  for (const config::FieldInfo& field : config::describe(settings.data.source.settings())) {
     if (field.key == "class_names" && field.type == "list of strings")
       config::load_text(found, "names = " + field.value, "data.source.class_names");
   }
   return found.names;
 }
 
-std::vector<std::string> names_of(const formats::Metadata& metadata, Recipe& recipe) {
+std::vector<std::string> names_of(const formats::Metadata& metadata,
+                                  const ImageGenerationSettings& settings, bool data_named) {
   const auto listed = metadata.find("class_names");
-  if (listed == metadata.end()) return names_in(recipe);
+  if (listed == metadata.end()) return names_in(settings, data_named);
   std::vector<std::string> names;
   const Json list = Json::parse(listed->second, "metadata 'class_names' of the weights");
   for (const Json& name : list.as_array()) names.push_back(name.as_string());
@@ -54,23 +55,26 @@ std::vector<std::string> names_of(const formats::Metadata& metadata, Recipe& rec
 
 }  // namespace
 
-std::optional<data::DatasetInfo> known_data(const formats::Metadata& metadata, Recipe& recipe) {
-  if (const auto data = metadata.find("data"); data != metadata.end())
-    return info_from_metadata(data->second);
-
-  const auto fields = config::describe(recipe.model.settings());
+std::optional<data::DatasetInfo> known_data(const formats::Metadata& metadata,
+                                            const ImageGenerationSettings& settings,
+                                            bool data_named) {
+  if (const auto data = metadata.find("data"); data != metadata.end()) {
+    return info_from_json(Json::parse(data->second, "metadata 'data' of the weights"));
+  }
+  config::Component model = settings.model;
+  const auto fields = config::describe(model.settings());
   std::vector<std::string> missing;
   for (const char* key : sizes) {
-    if (!stated(fields, key)) missing.push_back(std::string("model.") + key);
+    if (!stated(fields, key)) missing.push_back(std::string("task.model.") + key);
   }
   if (!missing.empty()) {
-    require(recipe.names_data,
+    require(data_named,
             "what this model takes is not known: its weights say nothing of their data, and the "
             "recipe neither names any nor states ",
             join_list(missing),
-            ". Give these, for example --set model.channels=3 --set model.image=32 --set "
-            "model.classes=10 (0: no labels), or data: --set data.source.kind=... --set "
-            "data.source.path=...");
+            ". Give these, for example --set task.model.channels=3 --set task.model.image=32 --set "
+            "task.model.classes=10 (0: no labels), or data: --set task.data.source.kind=... --set "
+            "task.data.source.path=...");
     return std::nullopt;
   }
 
@@ -78,15 +82,15 @@ std::optional<data::DatasetInfo> known_data(const formats::Metadata& metadata, R
                          .height = *stated(fields, "image"),
                          .width = *stated(fields, "image"),
                          .classes = *stated(fields, "classes")};
-  info.class_names = names_of(metadata, recipe);
+  info.class_names = names_of(metadata, settings, data_named);
   if (static_cast<int64_t>(info.class_names.size()) > info.classes) {
     log_warning(info.class_names.size(), " names of classes are stated, and the model has ",
                 info.classes, ": they are left out");
     info.class_names.clear();
   }
   const bool shows = info.channels == 1 || info.channels == 3;
-  info.latent = recipe.names_data ? recipe.data.source.kind() == "latents" : !shows;
+  info.latent = data_named ? settings.data.source.kind() == "latents" : !shows;
   return info;
 }
 
-}  // namespace gallop::runs
+}  // namespace gallop::tasks

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "gallop/base/random.h"
 
@@ -12,5 +13,7 @@ namespace gallop::tasks {
 /// `key.with_sample(first + i)`, so that a sample keeps its noise whatever its neighbours.
 at::Tensor keyed_noise(const NoiseKey& key, int64_t first, int64_t count,
                        at::IntArrayRef sample_shape);
+/// The same where every row has a key of its own.
+at::Tensor keyed_noise(const std::vector<NoiseKey>& rows, at::IntArrayRef sample_shape);
 
 }  // namespace gallop::tasks
