@@ -70,16 +70,17 @@ data::DataConfig config_of(const InfoOptions& options) {
 
   // As overrides, so that they and those of --set are of one kind of data.
   std::vector<std::string> overrides = options.overrides;
-  const std::vector<std::string> stated =
-      config::keys_of_overrides(overrides, DataOnly().layout());
+  const std::vector<std::string> stated = config::keys_of_overrides(overrides, DataOnly().layout());
   const auto says = [&](const char* key) {
     return std::find(stated.begin(), stated.end(), key) != stated.end();
   };
   const bool says_kind = says("task.data.source") || says("task.data.source.kind");
   std::string kind = options.kind;
   if (!options.path.empty())
-    override_by_option(overrides, "the path", "task.data.source.path", config::to_text(options.path));
-  if (!kind.empty()) require_not_set(overrides, "--kind", {"task.data.source", "task.data.source.kind"});
+    override_by_option(overrides, "the path", "task.data.source.path",
+                       config::to_text(options.path));
+  if (!kind.empty())
+    require_not_set(overrides, "--kind", {"task.data.source", "task.data.source.kind"});
   if (kind.empty() && !options.path.empty() && !says_kind)
     kind = data::recognise_kind(options.path);
   if (!kind.empty()) overrides.push_back("task.data.source.kind=" + config::to_text(kind));

@@ -168,7 +168,8 @@ void print_recipe(const fs::path& owner, const formats::Metadata& metadata) {
   }
   fact("recipe", recipe.name + ", seed " + std::to_string(recipe.seed));
   for (const auto& [section, settings] : inspection::main_settings(recipe)) {
-    fact("  " + section, settings);
+    const std::string prefix = "task.";
+    fact("  " + (section.starts_with(prefix) ? section.substr(prefix.size()) : section), settings);
   }
 }
 

@@ -14,8 +14,9 @@ namespace gallop {
 /// Adds `--set KEY=VALUE`, which may be repeated, to a subcommand that reads a recipe.
 inline void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
   command
-      .add_option("--set", overrides,
-                  "change a key of the recipe, for example --set task.model.depth=6; may be repeated")
+      .add_option(
+          "--set", overrides,
+          "change a key of the recipe, for example --set task.model.depth=6; may be repeated")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);  // one value each time: what follows is another argument
 }

@@ -71,7 +71,8 @@ struct Stated {
 
 std::vector<Stated> stated_settings(const SampleArguments& a) {
   std::vector<Stated> stated;
-  for (const auto& [key, value] : a.settings.given()) stated.push_back({option_of(key), key, value});
+  for (const auto& [key, value] : a.settings.given())
+    stated.push_back({option_of(key), key, value});
   if (!a.interval.empty()) {
     require(a.interval.size() == 2, "--guidance-interval takes two noise levels, FROM,TO, not ",
             a.interval.size());
@@ -168,8 +169,8 @@ void write_shown(const fs::path& file, const formats::Artifact& artifact) {
   write_file_atomically(file, formats::to_file(artifact));
 }
 
-void write_dump(const fs::path& file, const std::vector<tasks::Made>& made,
-                const tasks::Plan& plan, const runs::Restored& restored, bool int8) {
+void write_dump(const fs::path& file, const std::vector<tasks::Made>& made, const tasks::Plan& plan,
+                const runs::Restored& restored, bool int8) {
   const tasks::Generator& generator = *restored.task->generator();
   const auto tensors = generator.tensors(plan, made);
   if (format_of(file) == Format::safetensors) {
@@ -317,7 +318,8 @@ const Command registered{[](CLI::App& app) {
   CLI::App* command = app.add_subcommand("sample", "draw images with trained weights");
   add_options(*command, *arguments);
   command->footer(
-      "What is not given is that of the recipe's [task.sample] table. Sample i of a seed has the same "
+      "What is not given is that of the recipe's [task.sample] table. Sample i of a seed has the "
+      "same "
       "noise whatever --count and --batch are. A name of a class counts before a number:\n"
       "  gallop sample runs/fashion-mnist --labels 0,3,9 --count 16 --steps 50 --guidance 2 "
       "--seed 7 --out grid.png");

@@ -60,8 +60,7 @@ class Calibration : public ::testing::TestWithParam<const char*> {
 // Whatever the memory, the thresholds are those of all scores at once, to the bit.
 TEST_P(Calibration, IsExactInAnyMemory) {
   constexpr int64_t batches = 16;
-  const CollectedScores scores =
-      collect_scores(*task_, *model_, {.batches = batches});
+  const CollectedScores scores = collect_scores(*task_, *model_, {.batches = batches});
   std::vector<int64_t> rooms = {calibration_bytes, 64 << 10};
   const bool one_pool = std::string(GetParam()) == "race";
   if (one_pool) rooms.push_back(1);

@@ -96,7 +96,8 @@ TEST(Estimate, SaysWhatWouldHelp) {
   EXPECT_THAT(message(), HasSubstr("checkpoint.background_save = false"));
   e.saving = 0;
   e.evaluation = 2 * e.activations + 2 * e.gradients;
-  EXPECT_THAT(message(), AllOf(HasSubstr("smaller task.eval.batch"), Not(HasSubstr("background_save"))));
+  EXPECT_THAT(message(),
+              AllOf(HasSubstr("smaller task.eval.batch"), Not(HasSubstr("background_save"))));
   e.evaluation = 0;
   EXPECT_THAT(message(), HasSubstr("smaller train.batch"));
 }

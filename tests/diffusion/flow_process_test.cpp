@@ -17,8 +17,8 @@ using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
-using testing::TinyNetwork;
 using testing::States;
+using testing::TinyNetwork;
 
 REFERENCE_TEST(FlowProcessCases, ReversedConventionIsThatOfTheReference,
                "diffusion/flow_reversed_convention") {

@@ -45,7 +45,8 @@ inline at::Tensor take_all(tasks::Session& session) {
     session.advance();
     for (tasks::Made& made : session.take()) all.push_back(std::move(made));
   }
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.request < b.request; });
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.request < b.request; });
   std::vector<at::Tensor> samples;
   for (const tasks::Made& made : all) samples.push_back(made.tensors.at("samples"));
   return samples.empty() ? at::empty({0}) : at::stack(samples);

@@ -18,9 +18,9 @@ namespace gallop::tasks {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::draw;
 using testing::Drawing;
+using ::testing::HasSubstr;
 using testing::message_of;
 using testing::RecordingModel;
 

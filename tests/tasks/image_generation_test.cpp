@@ -11,13 +11,13 @@
 #include "gallop/diffusion/ddpm_process.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/sparse/layers/moe.h"
+#include "gallop/tasks/evaluate.h"
 #include "gallop/tasks/images/description.h"
+#include "gallop/tasks/meters/routing.h"
+#include "gallop/tasks/meters/sample_losses.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/weights.h"
-#include "gallop/tasks/evaluate.h"
-#include "gallop/tasks/meters/routing.h"
-#include "gallop/tasks/meters/sample_losses.h"
 #include "tests/tasks/image_task.h"
 #include "tests/tasks/recording_model.h"
 #include "tests/tasks/synthetic_data.h"
@@ -26,11 +26,11 @@
 namespace gallop::tasks {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::denoiser_of;
 using testing::drawn;
 using testing::Driver;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::ImageTask;
 using testing::message_of;
 using testing::randomize;
@@ -436,10 +436,8 @@ TEST(ImageGeneration, ImagesAreClampedAndLatentsAreNot) {
     if (latent) task.settings.data = synthetic(latents);
     // dx/dt = 3 x makes noise of about 1 far larger.
     const RecordingModel model({.channels = 1, .height = 8, .width = 8}, 0, 3);
-    const double largest = drawn(*task.make(), model, {0, 0}, [](auto& s) { s.steps = 4; })
-                               .abs()
-                               .max()
-                               .item<double>();
+    const double largest =
+        drawn(*task.make(), model, {0, 0}, [](auto& s) { s.steps = 4; }).abs().max().item<double>();
     if (latent) {
       EXPECT_GT(largest, 10);
     } else {

@@ -14,10 +14,10 @@
 namespace gallop::tasks {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::draw;
 using testing::Drawing;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::message_of;
 using testing::RecordingModel;
 
@@ -120,7 +120,8 @@ TEST(ImageSession, AnUnconditionalModelIgnoresLabelsAndGuidance) {
 TEST(ImageSession, RowsOfDifferentRequestsShareAForward) {
   const RecordingModel model = elementwise();
   const auto flow = process();
-  std::vector<Drawing> all = {{"heun", {0, 1}, 4}, {"euler-maruyama", {2}, 6}, {"euler", {3, 1}, 3}};
+  std::vector<Drawing> all = {
+      {"heun", {0, 1}, 4}, {"euler-maruyama", {2}, 6}, {"euler", {3, 1}, 3}};
   all[0].settings.guidance = 3;
   all[1].seed = 99;
   all[2].settings.guidance = 2;

@@ -77,8 +77,9 @@ TEST(KnownData, LatentsAreToldByTheirKindOrTheirChannels) {
 
 TEST(KnownData, NoDataSetStandsInForAnother) {
   runs::Recipe nothing = recipe_of("model = { channels = 3, image = 16 }\n");
-  EXPECT_THAT(message_of([&] { known({}, nothing); }),
-              AllOf(HasSubstr("nor states task.model.classes"), Not(HasSubstr("task.model.image,"))));
+  EXPECT_THAT(
+      message_of([&] { known({}, nothing); }),
+      AllOf(HasSubstr("nor states task.model.classes"), Not(HasSubstr("task.model.image,"))));
   runs::Recipe named = recipe_of("data.source = { kind = 'idx', path = 'nowhere' }\n");
   EXPECT_FALSE(known({}, named)) << "the data can be asked";
 }
@@ -92,10 +93,9 @@ TEST(KnownData, WhatNeedsTheDataSaysSoWhereTheRecipeNamesNone) {
   model->materialize(0);
   EXPECT_THAT(message_of([&] { evaluate(*task, *model); }),
               HasSubstr("this needs the data, and the recipe names none"));
-  EXPECT_THAT(message_of([&] {
-                calibration_run(*task, *model, {.training = false}, [](const auto&) {});
-              }),
-              HasSubstr("--set task.data.source.kind="));
+  EXPECT_THAT(
+      message_of([&] { calibration_run(*task, *model, {.training = false}, [](const auto&) {}); }),
+      HasSubstr("--set task.data.source.kind="));
 }
 
 }  // namespace

@@ -31,8 +31,7 @@ using ::testing::HasSubstr;
 runs::Recipe unlucky(const fs::path& run, std::vector<std::string> overrides = {}) {
   // The settings of the other task go with it.
   const std::vector<std::string> unlucky = {
-      "task.kind=\"unlucky\"",
-      "task.data.source={kind=\"toy\",count=48}",
+      "task.kind=\"unlucky\"", "task.data.source={kind=\"toy\",count=48}",
       "task.model={kind=\"dit\",depth=2,width=16,heads=2,patch=2,mlp={kind=\"moe\",setting=\"2-in-"
       "4\",losses={router_similarity={weight=1e-4},per_layer={weight=1e-2}}}}",
       "task.eval={samples=12,batch=12}"};
@@ -86,9 +85,7 @@ TEST(Trouble, NamesOfATaskAreNoneOfTheTrainers) {
     out.parts.emplace_back("lr", out.losses[0].value.detach().mul(0).add(7));
     out.parts.emplace_back("grad_norm", out.losses[0].value.detach().mul(0).add(9));
   };
-  trouble().read = [] {
-    return tasks::Reading{.values = {{tasks::logged_name("starved"), 55.0}}};
-  };
+  trouble().read = [] { return tasks::Reading{.values = {{tasks::logged_name("starved"), 55.0}}}; };
   Trainer(unlucky(folder / "run", {"log.every=1"})).run();
   for (const char* name : {"loss", "lr", "grad_norm", "starved", "router_similarity"}) {
     EXPECT_EQ(logged(folder / "run", "train", name), logged(folder / "usual", "train", name))

@@ -8,8 +8,8 @@
 namespace gallop::collectives {
 
 /// What the processes that work on one run tell one another. All of them call the same functions in
-/// the same order, each with as many numbers. Gradients do not go this way: float sums have an order
-/// of their own.
+/// the same order, each with as many numbers. Gradients do not go this way: float sums have an
+/// order of their own.
 class Collectives {
  public:
   virtual ~Collectives() = default;

@@ -154,8 +154,7 @@ at::Tensor used_by(const std::vector<sparse::RoutingRecord>& records) {
 }  // namespace
 
 MeasuredThresholds measure_thresholds(const tasks::Task& task, const models::Model& model,
-                                      const tasks::CalibrationRun& run,
-                                      const WantedActives& wanted,
+                                      const tasks::CalibrationRun& run, const WantedActives& wanted,
                                       const std::function<void(int64_t)>& progress, int64_t bytes) {
   const at::NoGradGuard no_grad;
   MeasuredThresholds measured;

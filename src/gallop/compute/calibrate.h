@@ -41,11 +41,10 @@ using WantedActives = std::function<std::vector<std::optional<double>>(int64_t e
 /// are exact, as if all scores were sorted, but only those near the wanted ranks are kept: where
 /// scores drift so much from batch to batch that this misses some (it is logged), the same batches
 /// are run again. `progress` is called after every batch of the first pass, and of others with
-/// the number of them; it may throw to stop. Throws Error for scores that are NaN. `bytes` bounds the memory
-/// as calibration_bytes does, and changes no result.
+/// the number of them; it may throw to stop. Throws Error for scores that are NaN. `bytes` bounds
+/// the memory as calibration_bytes does, and changes no result.
 MeasuredThresholds measure_thresholds(const tasks::Task& task, const models::Model& model,
-                                      const tasks::CalibrationRun& run,
-                                      const WantedActives& wanted,
+                                      const tasks::CalibrationRun& run, const WantedActives& wanted,
                                       const std::function<void(int64_t batch)>& progress = {},
                                       int64_t bytes = calibration_bytes);
 

@@ -98,11 +98,10 @@ class Measurement {
       done_ = std::min(done_ + 1, total_);
       if (options_.progress) options_.progress(done_, total_);
     };
-    return measure_thresholds(task_, model_,
-                              {.batches = options_.batches,
-                               .training = thresholds == nullptr,
-                               .thresholds = thresholds},
-                              wanted, progress);
+    return measure_thresholds(
+        task_, model_,
+        {.batches = options_.batches, .training = thresholds == nullptr, .thresholds = thresholds},
+        wanted, progress);
   }
   // What the model does with a setting, and the thresholds for `wanted` from the scores it then
   // gives.

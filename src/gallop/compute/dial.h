@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "gallop/formats/safetensors.h"
-#include "gallop/sparse/choice/inference_threshold.h"
 #include "gallop/models/model.h"
+#include "gallop/sparse/choice/inference_threshold.h"
 #include "gallop/tasks/task.h"
 
 namespace gallop::compute {

@@ -45,23 +45,21 @@ std::vector<DialRow> try_dial(const tasks::Task& task, const models::Model& mode
     tasks::SampleLosses losses;
     tasks::RoutingMeter routing(model);
     const auto began = std::chrono::steady_clock::now();
-    const tasks::Evaluated evaluated =
-        tasks::measure(task, model, {&losses, &routing},
-                       {.thresholds = &setting.thresholds,
-                        .progress = [&](int64_t done, int64_t total) {
-                          if (progress) progress(n * total + done, all * total);
-                        }});
+    const tasks::Evaluated evaluated = tasks::measure(
+        task, model, {&losses, &routing},
+        {.thresholds = &setting.thresholds, .progress = [&](int64_t done, int64_t total) {
+           if (progress) progress(n * total + done, all * total);
+         }});
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - began;
     const sparse::RoutingStatistics experts = routing.experts();
-    rows.push_back(
-        {.active = setting.active,
-         .edges = setting.edges(),
-         .range_active = setting.range_active,
-         .experts_per_token = experts.experts_per_token,
-         .loss = losses.main(),
-         .multiply_adds =
-             models::multiply_adds_with(model, experts.experts_per_token / experts.active),
-         .seconds = time.count() / static_cast<double>(evaluated.samples)});
+    rows.push_back({.active = setting.active,
+                    .edges = setting.edges(),
+                    .range_active = setting.range_active,
+                    .experts_per_token = experts.experts_per_token,
+                    .loss = losses.main(),
+                    .multiply_adds = models::multiply_adds_with(
+                        model, experts.experts_per_token / experts.active),
+                    .seconds = time.count() / static_cast<double>(evaluated.samples)});
   }
   return rows;
 }

@@ -28,8 +28,9 @@ struct Int8Check {
   double seconds_float = 0, seconds_int8 = 0;  ///< of drawing them
 };
 
-/// Measures the held-out loss, if the data can be opened, and makes the first int8_check_draws things
-/// of the plan both ways. `progress` is called with what is done of all and may throw to stop.
+/// Measures the held-out loss, if the data can be opened, and makes the first int8_check_draws
+/// things of the plan both ways. `progress` is called with what is done of all and may throw to
+/// stop.
 Int8Check check_int8(const tasks::Task& task, const models::Model& model,
                      const ops::Int8Weights& weights, tasks::Plan plan,
                      const std::function<void(int64_t done, int64_t total)>& progress = {});

@@ -92,26 +92,25 @@ Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 const char* ending_of(const Artifact& artifact) {
-  return std::visit(Overloaded{[](const Image&) { return ".png"; }, [](const Text&) { return ".md"; },
-                               [](const Table&) { return ".csv"; },
-                               [](const Plot&) { return ".svg"; },
-                               [](const Tensors&) { return ".safetensors"; }},
-                    artifact.content);
+  return std::visit(
+      Overloaded{[](const Image&) { return ".png"; }, [](const Text&) { return ".md"; },
+                 [](const Table&) { return ".csv"; }, [](const Plot&) { return ".svg"; },
+                 [](const Tensors&) { return ".safetensors"; }},
+      artifact.content);
 }
 
 std::string to_file(const Artifact& artifact) {
-  return std::visit(
-      Overloaded{[](const Image& image) { return encode_png(image); },
-                 [](const Text& text) { return text.markdown; },
-                 [](const Table& table) {
-                   check(table);
-                   std::string text = csv_line(table.columns);
-                   for (const auto& row : table.rows) text += csv_line(row);
-                   return text;
-                 },
-                 [](const Plot& plot) { return to_svg(plot.title, plot.lines); },
-                 [](const Tensors& tensors) { return to_safetensors(tensors); }},
-      artifact.content);
+  return std::visit(Overloaded{[](const Image& image) { return encode_png(image); },
+                               [](const Text& text) { return text.markdown; },
+                               [](const Table& table) {
+                                 check(table);
+                                 std::string text = csv_line(table.columns);
+                                 for (const auto& row : table.rows) text += csv_line(row);
+                                 return text;
+                               },
+                               [](const Plot& plot) { return to_svg(plot.title, plot.lines); },
+                               [](const Tensors& tensors) { return to_safetensors(tensors); }},
+                    artifact.content);
 }
 
 std::string to_markdown(const Artifact& artifact) {

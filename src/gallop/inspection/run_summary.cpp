@@ -1,8 +1,8 @@
 #include "gallop/inspection/run_summary.h"
 
+#include <limits>
 #include <map>
 #include <set>
-#include <limits>
 #include <string_view>
 
 #include "gallop/base/error.h"

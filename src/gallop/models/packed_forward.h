@@ -7,8 +7,8 @@
 
 namespace gallop::models {
 
-/// The weights of a model cut into panels, in the precision of this thread's products: for guards of
-/// one's own (ops::PackedGuard), where forwards of several models or sessions take turns.
+/// The weights of a model cut into panels, in the precision of this thread's products: for guards
+/// of one's own (ops::PackedGuard), where forwards of several models or sessions take turns.
 std::unique_ptr<const ops::PackedWeights> packed_weights(const Model& model);
 
 /// As long as one lives, forwards of this model on this thread cut each of its weights into panels

@@ -139,20 +139,19 @@ void Recipe::fields(config::Visitor& v) {
 }
 
 const config::Layout* Recipe::layout() const {
-  static const config::Layout layout{.version = 2,
-                                     .renames = {{"data", "task.data"},
-                                                 {"model", "task.model"},
-                                                 {"eval.samples", "task.eval.samples"},
-                                                 {"eval.batch", "task.eval.batch"},
-                                                 {"sample.per_class", "task.sample.per_class"},
-                                                 {"sample.sampler", "task.sample.sampler"},
-                                                 {"sample.steps", "task.sample.steps"},
-                                                 {"sample.guidance", "task.sample.guidance"},
-                                                 {"sample.guidance_from",
-                                                  "task.sample.guidance_from"},
-                                                 {"sample.guidance_to", "task.sample.guidance_to"},
-                                                 {"sample.guidance_channels",
-                                                  "task.sample.guidance_channels"}}};
+  static const config::Layout layout{
+      .version = 2,
+      .renames = {{"data", "task.data"},
+                  {"model", "task.model"},
+                  {"eval.samples", "task.eval.samples"},
+                  {"eval.batch", "task.eval.batch"},
+                  {"sample.per_class", "task.sample.per_class"},
+                  {"sample.sampler", "task.sample.sampler"},
+                  {"sample.steps", "task.sample.steps"},
+                  {"sample.guidance", "task.sample.guidance"},
+                  {"sample.guidance_from", "task.sample.guidance_from"},
+                  {"sample.guidance_to", "task.sample.guidance_to"},
+                  {"sample.guidance_channels", "task.sample.guidance_channels"}}};
   return &layout;
 }
 
@@ -165,8 +164,7 @@ constexpr const char* data_key = "task.data.source";
 Recipe recipe_in(const std::string& text, const std::string& what,
                  const std::vector<std::string>& overrides) {
   Recipe recipe;
-  recipe.names_data =
-      config::is_stated(config::load_text(recipe, text, what, overrides), data_key);
+  recipe.names_data = config::is_stated(config::load_text(recipe, text, what, overrides), data_key);
   recipe.format = recipe.layout()->version;
   return recipe;
 }

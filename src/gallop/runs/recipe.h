@@ -70,8 +70,8 @@ struct SampleConfig : config::Fields<SampleConfig> {
   void fields(config::Visitor& v) override;
 };
 
-/// A whole run: how it goes on, while all that is learned stands in [task]. The name defaults to the
-/// file's.
+/// A whole run: how it goes on, while all that is learned stands in [task]. The name defaults to
+/// the file's.
 struct Recipe : config::Fields<Recipe> {
   int64_t format = 2;
   std::string name;

@@ -26,8 +26,7 @@ std::unique_ptr<tasks::Task> make_task(const Recipe& recipe,
 
 std::unique_ptr<models::Model> make_model(const Recipe& recipe) {
   return config::make<tasks::Task>(
-             recipe.task,
-             {.weights = formats::Metadata(), .data_named = recipe.names_data})
+             recipe.task, {.weights = formats::Metadata(), .data_named = recipe.names_data})
       ->make_model();
 }
 

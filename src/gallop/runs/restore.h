@@ -17,8 +17,8 @@ struct Restored {
   Recipe recipe;
   std::unique_ptr<tasks::Task> task;
   std::unique_ptr<models::Model> model;  ///< without gradients
-  std::filesystem::path weights;            ///< the file that was read
-  formats::Metadata metadata;               ///< of that file: "step", "role", "threshold", ...
+  std::filesystem::path weights;         ///< the file that was read
+  formats::Metadata metadata;            ///< of that file: "step", "role", "threshold", ...
 };
 
 /// The task of a recipe. Throws Error if its precision cannot run here. `weights`: what a weights

@@ -53,8 +53,7 @@ void require_known_keys(const std::vector<std::string>& allow, const std::vector
   }
   for (const std::string& name : allow) {
     require(known.contains(name) || known.contains(name_of_now(name)), "--allow ", name,
-            ": there is no such key",
-            config::did_you_mean(name, {known.begin(), known.end()}));
+            ": there is no such key", config::did_you_mean(name, {known.begin(), known.end()}));
   }
 }
 

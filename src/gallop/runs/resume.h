@@ -25,10 +25,12 @@ struct ResumeChanges {
 };
 
 /// Compares recipe and data with those of a checkpoint. Error, with all of them, for what changes
-/// the meaning of the saved state unless `allow` names it: keys of the task, batch, precision, seed,
-/// ..., and what the task says of its data (Task::changes: the classes, the shape of a sample). What
-/// it does not take for other data (samples more or less) is a warning, unless allowed. Where the run
-/// began without ema.warmup, once the default, the recipe is set to that unless it is allowed.
+/// the meaning of the saved state unless `allow` names it: keys of the task, batch, precision,
+/// seed,
+/// ..., and what the task says of its data (Task::changes: the classes, the shape of a sample).
+/// What it does not take for other data (samples more or less) is a warning, unless allowed. Where
+/// the run began without ema.warmup, once the default, the recipe is set to that unless it is
+/// allowed.
 ResumeChanges compare_with_checkpoint(const fs::path& checkpoint, const Snapshot& saved,
                                       ResumeRequest request);
 

@@ -14,8 +14,8 @@ Evaluated measure(const Task& task, const models::Model& model, const std::vecto
   const at::NoGradGuard no_grad;
   const std::unique_ptr<Stream> stream = task.stream(Split::held_out);
   const int64_t count = stream->size(), at_once = task.evaluation_batch();
-  require(count > 0 && at_once > 0, "there is nothing to evaluate: ", count,
-          " held-out samples, ", at_once, " at once");
+  require(count > 0 && at_once > 0, "there is nothing to evaluate: ", count, " held-out samples, ",
+          at_once, " at once");
   const ops::PrecisionGuard precision(task.args().precision);
   const models::PackedForward packed(model);
   Evaluated evaluated;
@@ -71,10 +71,9 @@ void calibration_run(const Task& task, const models::Model& model, const Calibra
   const int64_t at_once = task.args().batch;
   const Pass pass;
   for (int64_t n = 0; n < run.batches; ++n) {
-    visit(task.run(model, stream->at(n * at_once, at_once), pass,
-                   {.purpose = Purpose::calibrate,
-                    .training = run.training,
-                    .thresholds = run.thresholds}));
+    visit(task.run(
+        model, stream->at(n * at_once, at_once), pass,
+        {.purpose = Purpose::calibrate, .training = run.training, .thresholds = run.thresholds}));
   }
 }
 

@@ -21,10 +21,10 @@ namespace gallop::tasks {
 /// One thing that someone wants: a row of the forwards that make it. Rows of different requests may
 /// share a forward and are, but for rounding, what each alone gives.
 struct Request {
-  uint64_t seed = 0;   ///< with `index` the key of all its randomness
+  uint64_t seed = 0;  ///< with `index` the key of all its randomness
   int64_t index = 0;
   Json condition = {};  ///< what it shall be of, as its generator says it: the number of a class
-  std::shared_ptr<const config::Struct> settings;  ///< of the generator's kind
+  std::shared_ptr<const config::Struct> settings;        ///< of the generator's kind
   const sparse::ThresholdSetting* thresholds = nullptr;  ///< null: those of the model
 };
 

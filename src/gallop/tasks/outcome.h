@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,8 +26,8 @@ using StepMemory = sparse::StepSums;
 /// How a batch is run, beside the model.
 struct Forward {
   Purpose purpose = Purpose::train;
-  bool training = true;       ///< route as training does; else as at inference, by thresholds
-  int64_t micro_batches = 1;  ///< of the step, this being one of them
+  bool training = true;        ///< route as training does; else as at inference, by thresholds
+  int64_t micro_batches = 1;   ///< of the step, this being one of them
   StepMemory* step = nullptr;  ///< null: the batch stands alone
   const sparse::ThresholdSetting* thresholds = nullptr;  ///< null: those of the model
 };
@@ -45,6 +46,7 @@ struct Outcome {
   /// Losses of each sample by name, without a graph; the first one is the main loss, by which
   /// models are compared.
   std::vector<std::pair<std::string, at::Tensor>> of_samples_B;
+  std::map<std::string, at::Tensor> extras;  ///< what meters of the task's own read; no graph
   at::Tensor time_B;  ///< as the network was given it; undefined where it is given none
   std::vector<sparse::RoutingRecord> routing;
 };

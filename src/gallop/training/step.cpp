@@ -106,12 +106,11 @@ std::string Stepper::update(const LearningPass& pass, const runs::RunState& stat
   const double rate = factor * pass.optimizer->learning_rate();
   if (!report.values.contains("lr")) report.values["lr"] = rate;
   if (passes_.size() > 1) report.values[pass.pass.name + "_lr"] = rate;
-  return pass.optimizer->take(
-      {.applied = state.applied + 1,
-       .factor = factor,
-       .gradient_scale = clip_factor(result_.norm, recipe_.train.clip),
-       .gradient_norm = result_.norm,
-       .averages = {pass.averages, recipe_.ema.decay_at(state.applied)}});
+  return pass.optimizer->take({.applied = state.applied + 1,
+                               .factor = factor,
+                               .gradient_scale = clip_factor(result_.norm, recipe_.train.clip),
+                               .gradient_norm = result_.norm,
+                               .averages = {pass.averages, recipe_.ema.decay_at(state.applied)}});
 }
 
 bool Stepper::finish(const LearningPass& pass, const runs::RunState& state, StepReport& report) {
@@ -119,9 +118,9 @@ bool Stepper::finish(const LearningPass& pass, const runs::RunState& state, Step
   if (finite && passes_.size() == 1) {
     report.spike = state.spikes.spike(result_.loss, result_.norm, recipe_.train.spike);
   }
-  const Decision decision = agree(task_.args().world, {.finite = finite,
-                                                       .spike = !report.spike.empty(),
-                                                       .stop = stop_requested()});
+  const Decision decision =
+      agree(task_.args().world,
+            {.finite = finite, .spike = !report.spike.empty(), .stop = stop_requested()});
   report.stop = report.stop || decision.stop;
   if (decision.applies()) report.overflown = update(pass, state, report);
   if (!decision.applies() || !report.overflown.empty()) {

@@ -50,8 +50,8 @@ class Stepper {
   Stepper(const runs::Recipe& recipe, const tasks::Task& task, models::Model& model,
           models::Model& average);
 
-  /// Losses and gradients of the first pass of the next step. Throws what reading or routing throws;
-  /// nothing has changed then.
+  /// Losses and gradients of the first pass of the next step. Throws what reading or routing
+  /// throws; nothing has changed then.
   StepReport compute(const runs::RunState& state);
   /// Its update, or the reason for none, and the passes after it; counts the step in `state`. The
   /// gradients of the last pass stay, for who looks at a step that was not applied.

@@ -75,8 +75,8 @@ Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow,
   const int64_t threads = runs::use_threads(recipe_);
   const nn::Placement placement = runs::placement_of(recipe_);
   const runs::Environment environment = runs::environment_of(threads, placement.device.str());
-  log_info("data: ", task_->data_text(), "; running on ", placement.device.str(), ", ", threads, " threads, products in ",
-           recipe_.train.precision);
+  log_info("data: ", task_->data_text(), "; running on ", placement.device.str(), ", ", threads,
+           " threads, products in ", recipe_.train.precision);
   const auto checkpoint = store_.newest();
   if (recipe_.eval.every > 0) held_out_ = task_->description(tasks::Split::held_out).dump();
   runs::ResumeChanges changes;

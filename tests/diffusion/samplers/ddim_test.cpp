@@ -10,8 +10,8 @@ namespace gallop::diffusion {
 namespace {
 
 using testing::make_sampler;
-using testing::TinyNetwork;
 using testing::States;
+using testing::TinyNetwork;
 
 REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop") {
   const Json& config = fixture.config();

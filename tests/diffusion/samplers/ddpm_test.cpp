@@ -14,8 +14,8 @@ using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
-using testing::TinyNetwork;
 using testing::States;
+using testing::TinyNetwork;
 
 REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ancestral_loop") {
   const auto process = testing::ddpm_process_of(fixture);

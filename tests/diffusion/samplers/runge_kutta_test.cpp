@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
-using testing::TinyNetwork;
 using testing::States;
+using testing::TinyNetwork;
 
 std::shared_ptr<const Process> flow(const std::string& path, const std::string& prediction) {
   return make_process<FlowSettings>("flow", [&](FlowSettings& s) {

@@ -21,8 +21,8 @@ using ::testing::HasSubstr;
 using testing::make_process;
 using testing::make_sampler;
 using testing::message_of;
-using testing::TinyNetwork;
 using testing::States;
+using testing::TinyNetwork;
 
 // The cases name runs as <method>_<form of w>_<last step>.
 struct Run {

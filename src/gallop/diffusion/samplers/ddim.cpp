@@ -29,7 +29,8 @@ class DdimTrajectory : public DdpmTrajectory {
     const at::Tensor eps = diffusion().eps_from_x0(x(), index_B(), x0);
     const double bar = s.alphas_cumprod[i], prev = s.alphas_cumprod_prev[i];
     const double sigma = eta_ * std::sqrt((1 - prev) / (1 - bar)) * std::sqrt(1 - bar / prev);
-    at::Tensor next = std::sqrt(prev) * x0 + std::sqrt(std::max(0.0, 1 - prev - sigma * sigma)) * eps;
+    at::Tensor next =
+        std::sqrt(prev) * x0 + std::sqrt(std::max(0.0, 1 - prev - sigma * sigma)) * eps;
     if (i > 0 && eta_ > 0) next = next + sigma * noise();
     return Ended{next, x0};
   }

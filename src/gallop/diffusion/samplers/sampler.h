@@ -31,8 +31,8 @@ class Sampler {
 
   virtual ~Sampler() = default;
 
-  /// The way of standard normal noise [B, C, H, W] to images. `noise_source` gives the noise of step
-  /// k = 0, 1, ... and may be empty unless needs_noise(). The trajectory outlives the sampler.
+  /// The way of standard normal noise [B, C, H, W] to images. `noise_source` gives the noise of
+  /// step k = 0, 1, ... and may be empty unless needs_noise(). The trajectory outlives the sampler.
   std::unique_ptr<Trajectory> begin(const at::Tensor& noise_BCHW,
                                     NoiseSource noise_source = {}) const;
   /// Goes that way to its end with one network, without gradients; `on_step` may be empty.

@@ -63,9 +63,7 @@ const data::DatasetInfo& ImageData::info() const {
   return *found_;
 }
 
-const data::DatasetInfo& ImageData::held_out_info() const {
-  return split(Split::held_out)->info();
-}
+const data::DatasetInfo& ImageData::held_out_info() const { return split(Split::held_out)->info(); }
 
 std::shared_ptr<const data::Dataset> ImageData::split(Split split) const {
   const std::lock_guard lock(mutex_);

@@ -46,8 +46,7 @@ ImageGeneration::Opened ImageGeneration::open(const ImageGenerationSettings& set
       data.held_out =
           info_from_json(Json::parse(found->second, "metadata 'held_out' of the weights"));
     }
-    other_size =
-        weights.contains("data") && data.train && take_stated_sizes(settings, *data.train);
+    other_size = weights.contains("data") && data.train && take_stated_sizes(settings, *data.train);
     data.named = args.data_named || !data.train;
     if (data.train && data.train->kind.empty() && data.train->latent && !args.data_named) {
       log_info("samples of ", data.train->channels,
@@ -121,9 +120,9 @@ TaskMemory ImageGeneration::memory() const {
                                                         data.height * data.width),
           .evaluated = std::min(settings_.eval.batch, settings_.eval.samples),
           // With guidance each sample goes through the network twice.
-          .generated = (sample.guidance == 1 ? 1 : 2) *
-                       std::min(sample.batch,
-                                sample.per_class * std::clamp<int64_t>(data.classes, 1, 10))};
+          .generated =
+              (sample.guidance == 1 ? 1 : 2) *
+              std::min(sample.batch, sample.per_class * std::clamp<int64_t>(data.classes, 1, 10))};
 }
 
 std::unique_ptr<models::Model> ImageGeneration::make_model() const {
@@ -180,8 +179,8 @@ ImageGeneration::Inputs ImageGeneration::draw(const models::Denoiser& model, con
                     .purpose = purpose + what,
                     .sample = static_cast<uint64_t>(batch.first + i)});
   };
-  const at::Tensor t_B = process_->draw_time(
-      batch.size(), [&](int64_t i) { return uniform_at(".time", i); });
+  const at::Tensor t_B =
+      process_->draw_time(batch.size(), [&](int64_t i) { return uniform_at(".time", i); });
   at::Tensor label_B;
   if (model.args().classes > 0) {
     label_B = batch.at("labels");
@@ -211,8 +210,8 @@ Outcome ImageGeneration::run(const models::Model& any, const Batch& batch, const
   const ops::PrecisionGuard precision(args().precision);
   const std::string purpose = forward.purpose == Purpose::train ? "train" : "route";
   const std::string routing_noise = purpose + ".routing";
-  const Inputs inputs = forward.purpose == Purpose::evaluate ? spread(model, batch)
-                                                             : draw(model, batch, purpose);
+  const Inputs inputs =
+      forward.purpose == Purpose::evaluate ? spread(model, batch) : draw(model, batch, purpose);
   const sparse::RowThresholds thresholds{{forward.thresholds}, {}};
   nn::ForwardContext ctx{.training = forward.training,
                          .micro_batches = forward.micro_batches,

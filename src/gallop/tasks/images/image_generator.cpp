@@ -159,8 +159,7 @@ Plan ImageGenerator::sheet(const models::Model& any) const {
                .numbers;
   }
   std::vector<int64_t> labels;
-  for (const int64_t label : rows)
-    labels.insert(labels.end(), static_cast<size_t>(each), label);
+  for (const int64_t label : rows) labels.insert(labels.end(), static_cast<size_t>(each), label);
   Plan plan = plan_of(any, settings_, labels);
   plan.columns = each;
   return plan;
@@ -197,8 +196,9 @@ std::pair<std::string, formats::Artifact> ImageGenerator::show_one(const Request
                                                                    const Made& made) const {
   const auto index = static_cast<long long>(request.index);
   const std::string name =
-      request.condition.is_int() ? format("%06lld-label-%lld", index, static_cast<long long>(request.condition.as_int()))
-               : format("%06lld", index);
+      request.condition.is_int()
+          ? format("%06lld-label-%lld", index, static_cast<long long>(request.condition.as_int()))
+          : format("%06lld", index);
   return {name, {"samples", to_image(samples_of(made), request.index)}};
 }
 

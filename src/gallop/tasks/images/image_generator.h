@@ -13,9 +13,9 @@
 
 namespace gallop::tasks {
 
-/// Draws images, or latents, of classes. The settings are SampleSettings, the condition of a request
-/// is the number of a class, that of the null label (= classes) draws without one; an unconditional
-/// model ignores it. Images are clamped to [-1, 1], latents are not.
+/// Draws images, or latents, of classes. The settings are SampleSettings, the condition of a
+/// request is the number of a class, that of the null label (= classes) draws without one; an
+/// unconditional model ignores it. Images are clamped to [-1, 1], latents are not.
 class ImageGenerator : public Generator {
  public:
   ImageGenerator(const SampleSettings& settings, std::shared_ptr<const diffusion::Process> process,

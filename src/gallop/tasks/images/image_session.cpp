@@ -124,11 +124,12 @@ ImageSession::Lane ImageSession::make_lane(std::vector<size_t> requests) const {
     }
     return keyed_noise(rows, shape).to(device);
   };
-  Lane lane{.requests = std::move(requests),
-            .trajectory = make_sampler(args_.process, settings)
-                              ->begin(noise_of("sample", 0),
-                                      [noise_of](int64_t step) { return noise_of("sampler", step); }),
-            .guidance = settings.guidance_settings()};
+  Lane lane{
+      .requests = std::move(requests),
+      .trajectory = make_sampler(args_.process, settings)
+                        ->begin(noise_of("sample", 0),
+                                [noise_of](int64_t step) { return noise_of("sampler", step); }),
+      .guidance = settings.guidance_settings()};
   if (sizes.classes > 0) lane.label_B = label_B.to(device);
   return lane;
 }

@@ -29,8 +29,8 @@ class ImageSession : public Session {
   struct Args {
     const models::Denoiser& model;  ///< outlives the session
     std::shared_ptr<const diffusion::Process> process;
-    int64_t rows = 1;      ///< in flight at most
-    bool clamped = true;   ///< results are brought to [-1, 1]
+    int64_t rows = 1;     ///< in flight at most
+    bool clamped = true;  ///< results are brought to [-1, 1]
     ops::Precision precision = ops::Precision::float32;
   };
   explicit ImageSession(Args args);

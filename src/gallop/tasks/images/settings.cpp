@@ -30,18 +30,20 @@ void SampleSettings::fields(config::Visitor& v) {
           "guide all image channels, or the first three as DiT did", {"all", "first-3"});
   v.field("per_class", per_class, "images a class on a sheet (rows of it without classes)",
           between(1, 1000));
-  v.field("labels", labels,
-          "classes, by name or number, or none (no class); sample i is of label i modulo their "
-          "number. \"@none\" is no class and \"@7\" class 7 whatever the classes are called. Empty: "
-          "all, or ten of them spread evenly");
+  v.field(
+      "labels", labels,
+      "classes, by name or number, or none (no class); sample i is of label i modulo their "
+      "number. \"@none\" is no class and \"@7\" class 7 whatever the classes are called. Empty: "
+      "all, or ten of them spread evenly");
   v.field("count", count, "samples in all; absent: per_class for each label", at_least(1));
   v.field("first", first, "index of the first sample; goes on where others ended", at_least(0));
   v.field("seed", seed, "key of the noise, 0 to 2^64 - 1; empty: that of the recipe");
-  v.field("batch", batch,
-          "samples at once. Changes them by rounding alone, unless a selection lets the samples of a "
-          "batch compete outside training (diffmoe by count, capacity by dropping, top-k over a "
-          "batch): then there is a warning",
-          at_least(1));
+  v.field(
+      "batch", batch,
+      "samples at once. Changes them by rounding alone, unless a selection lets the samples of a "
+      "batch compete outside training (diffmoe by count, capacity by dropping, top-k over a "
+      "batch): then there is a warning",
+      at_least(1));
 }
 
 void SampleSettings::validate() const {
@@ -56,10 +58,8 @@ void SampleSettings::validate() const {
 }
 
 diffusion::GuidanceSettings SampleSettings::guidance_settings() const {
-  return {.scale = guidance,
-          .channels = guidance_channels,
-          .from = guidance_from,
-          .to = guidance_to};
+  return {
+      .scale = guidance, .channels = guidance_channels, .from = guidance_from, .to = guidance_to};
 }
 
 void ImageGenerationSettings::fields(config::Visitor& v) {

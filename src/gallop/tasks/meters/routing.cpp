@@ -40,10 +40,10 @@ Reading RoutingMeter::read() const {
   }
   if (experts.active > 0 && thresholds_ &&
       std::abs(experts.experts_per_token - experts.active) > 0.05 * experts.active) {
-    reading.warning =
-        format("the EMA weights use %.3f experts a token by threshold, more than 5 %% from the %g "
-               "that training uses; `gallop calibrate` sets the thresholds exactly",
-               experts.experts_per_token, experts.active);
+    reading.warning = format(
+        "the EMA weights use %.3f experts a token by threshold, more than 5 %% from the %g "
+        "that training uses; `gallop calibrate` sets the thresholds exactly",
+        experts.experts_per_token, experts.active);
   }
   return reading;
 }

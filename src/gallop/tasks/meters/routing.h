@@ -6,7 +6,8 @@
 
 namespace gallop::tasks {
 
-/// How tokens were routed: by experts, and by whatever else they choose from (heads, depths, masks).
+/// How tokens were routed: by experts, and by whatever else they choose from (heads, depths,
+/// masks).
 class RoutingMeter : public Meter {
  public:
   /// `model` is the one that is measured.

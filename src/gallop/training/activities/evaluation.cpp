@@ -35,8 +35,8 @@ class Evaluation : public Activity {
     done_ = run.state.step;
     if (!found.note.empty()) run.note = found.note;
     run.record("eval", {found.values.begin(), found.values.end()});
-    log_info("step ", done_, ", held-out (", found.of.samples, " samples, EMA weights): ",
-             found.text);
+    log_info("step ", done_, ", held-out (", found.of.samples,
+             " samples, EMA weights): ", found.text);
     for (const formats::Artifact& artifact : found.artifacts)
       run.or_warn(artifact.name, [&] { run.keep(artifact); });
     run.warn_of_young_average();

@@ -37,8 +37,8 @@ class Generation : public Activity {
     run.or_warn("sample sheet", [&] {
       const tasks::Generator& generator = *run.task.generator();
       const tasks::Plan plan = generator.sheet(run.average);
-      const auto made = tasks::generate(generator, run.average, plan,
-                                        [](int64_t, int64_t) { leave_if_asked(); });
+      const auto made =
+          tasks::generate(generator, run.average, plan, [](int64_t, int64_t) { leave_if_asked(); });
       run.keep(generator.show(plan, made));
     });
     done_ = run.state.step;
