@@ -22,6 +22,8 @@ Stepper::Stepper(const runs::Recipe& recipe, tasks::Task& task, models::Denoiser
 
 void Stepper::forget_gradients() { clear_gradients(parameters_); }
 
+void Stepper::settle_average() { optimizer_->settle(trainable_parameters(average_)); }
+
 StepReport Stepper::compute(const runs::RunState& state) {
   StepReport report;
   const int64_t micro_batches = recipe_.train.accumulate;
@@ -55,6 +57,7 @@ StepReport Stepper::compute(const runs::RunState& state) {
     report.pending.push_back(tasks::take_pending(out));
     if (i + 1 == micro_batches) report.remarks = tasks::remarks_of(out);
   }
+  coalesce_gradients(parameters_);
   report.values["grad_norm"] = global_norm(parameters_);
   return report;
 }

@@ -55,6 +55,9 @@ class Stepper {
   /// Before the next step, whatever became of this one.
   void forget_gradients();
 
+  /// Before the average is read or saved: brings tables of which steps touch some rows up to date.
+  void settle_average();
+
   Optimizer& optimizer() { return *optimizer_; }
   const Optimizer& optimizer() const { return *optimizer_; }
   /// The share of the values the run began with that the average still holds.
