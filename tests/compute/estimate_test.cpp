@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/nn/row_table.h"
 #include "gallop/runs/restore.h"
 #include "tests/support/errors.h"
 #include "tests/support/tiny_run.h"
@@ -87,6 +88,29 @@ TEST(Estimate, CountsWhatKindsKeepBesideTheirMatrices) {
   EXPECT_LT(estimate_of({no_head, "model.block_routing={kind=\"mod\",share=0.25}"}).activations,
             estimate_of({no_head}).activations);
   EXPECT_GT(activations("{kind=\"soft_moe\",experts=4,slots=2}"), 0U);
+}
+
+struct TableModel : models::Model {
+  int64_t tokens() const override { return 4; }
+  int64_t attention_multiply_adds() const override { return 0; }
+  models::Footprint footprint() const override { return {.kept = all_activations(4).kept}; }
+  std::string summary() const override { return "a table"; }
+  nn::RowTable table{*this, "table", 1'000'000, 32, {.lookups = 2}};
+};
+
+// Value, average, two moments, the gap of the average, and a clock of 8 bytes a row; no gradient of
+// the table's size, and of its rows those that a token looks up.
+TEST(Estimate, CountsTablesOfRows) {
+  const runs::Recipe recipe = recipe_in("unused", {"eval.every=0", "checkpoint.every=5"});
+  const auto info = runs::make_task(recipe)->data_info();
+  const Estimate e = estimate(TableModel(), recipe, info);
+  EXPECT_EQ(e.counts.trainable, 32'000'000);
+  EXPECT_DOUBLE_EQ(e.counts.active, 2 * 32);
+  EXPECT_EQ(e.flops_per_step, 0);
+  EXPECT_EQ(e.weights, 5U * 4 * 32'000'000 + 8U * 1'000'000);
+  EXPECT_EQ(e.saving, e.weights);
+  EXPECT_EQ(e.gradients, 0U);
+  EXPECT_LT(e.activations, 1'000'000U);
 }
 
 TEST(Estimate, SaysWhatWouldHelp) {

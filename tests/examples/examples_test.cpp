@@ -1,10 +1,15 @@
 // The examples of docs/components.md: compiled here, and used as a recipe would.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/choice/gate.h"
 #include "gallop/sparse/choice/routing_record.h"
+#include "gallop/training/gradients.h"
+#include "gallop/training/optimizer.h"
+#include "tests/examples/categories.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
@@ -38,6 +43,29 @@ TEST(Examples, GateSelectionAndExpertsWorkInALayer) {
 
 TEST(Examples, SettingsHaveDefaultsAndRanges) {
   EXPECT_THROW(testing::component("gate", "kind = \"softplus\"\nsharpness = 0"), Error);
+}
+
+// Learned as any other part: nothing but the class says that its rows are looked up.
+TEST(Examples, ATableOfRowsIsTrained) {
+  nn::Module root;
+  const nn::Categories categories(root, 100, 2, 4);
+  root.materialize(0);
+  const auto parameters = training::trainable_parameters(root);
+  const auto optimizer = config::make<training::Optimizer>(
+      testing::component("optimizer", "kind = \"adamw\"\nlr = 0.1"), {parameters});
+  const at::Tensor category_BF =
+      at::tensor(std::vector<int64_t>{3, 7, 99, 7}, at::kLong).view({2, 2});
+  const at::Tensor before = (**parameters[0]).detach().clone();
+  double first = 0, last = 0;
+  for (int64_t step = 1; step <= 30; ++step) {
+    const at::Tensor loss = categories.forward(category_BF).sub(0.5).square().mean();
+    (step == 1 ? first : last) = loss.item<double>();
+    loss.backward();
+    EXPECT_EQ(optimizer->step(step, 1, 1), "");
+    training::clear_gradients(parameters);
+  }
+  EXPECT_LT(last, 0.05 * first);
+  EXPECT_EQ((**parameters[0]).ne(before).any(1).sum().item<int64_t>(), 3) << "rows that moved";
 }
 
 }  // namespace

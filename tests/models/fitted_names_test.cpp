@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "gallop/models/denoiser.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/models/weights.h"
 #include "tests/support/errors.h"

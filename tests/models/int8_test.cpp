@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gallop/models/denoiser.h"
 #include "gallop/ops/inference/int8.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"

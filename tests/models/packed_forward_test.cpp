@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
+#include "gallop/models/denoiser.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 

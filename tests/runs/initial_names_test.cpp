@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "gallop/models/denoiser.h"
 #include "gallop/models/weights.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/runs/initial_weights.h"

@@ -139,6 +139,9 @@ TEST(FiniteTensors, AreToldFromOthers) {
   EXPECT_EQ(runs::non_finite_elements(at::full({3, 5}, nan).t()), 15);
   EXPECT_EQ(runs::non_finite_elements(at::full({3}, nan, at::kDouble)), 3);
   EXPECT_EQ(runs::non_finite_elements(at::full({3}, infinity, at::kHalf)), 3);
+  EXPECT_EQ(runs::non_finite_elements(at::full({3}, 1e308, at::kDouble)), 0);
+  EXPECT_EQ(runs::non_finite_elements(at::full({2, 1 << 20}, nan, at::kBFloat16)), 2 << 20);
+  EXPECT_EQ(runs::non_finite_elements(at::full({0}, nan, at::kBFloat16)), 0);
   EXPECT_EQ(runs::non_finite_elements(at::full({3}, 5, at::kLong)), 0);
   // A threshold that is not set is NaN.
   EXPECT_THAT(runs::non_finite_tensors({{"a", at::full({2}, nan)},

@@ -2,17 +2,23 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
+#include "tests/support/rows.h"
 #include "tests/training/tensors_module.h"
 
 namespace gallop::training {
 namespace {
 
+using ::testing::HasSubstr;
+using testing::message_of;
+using testing::rows_gradient;
 using testing::TensorsModule;
 
 REFERENCE_TEST(GradientCases, AreClippedAsByThePublishedFunction, "diffusion/clip_grad_norm") {
@@ -89,6 +95,66 @@ TEST(Gradients, AreClearedForTheNextStep) {
   clear_gradients(model.parameters());
   EXPECT_FALSE((**model.find_parameter("w")).grad().defined());
   EXPECT_EQ(global_norm(model.parameters()), 0);
+}
+
+// A matrix with a dense gradient, and a table of which lookups touched rows 2 (twice) and 0.
+struct Mixed {
+  Mixed() {
+    model.add("w", at::zeros({3}));
+    model.add("table", at::zeros({4, 2}), {.gradient = nn::Gradient::rows});
+    (*w()).mutable_grad() = at::full({3}, 2.0);
+    (*table()).mutable_grad() = rows_gradient({2, 0, 2}, at::full({3, 2}, 1.0), 4);
+  }
+  nn::Parameter& w() { return *model.find_parameter("w"); }
+  nn::Parameter& table() { return *model.find_parameter("table"); }
+  TensorsModule model{{}};
+};
+
+// Rows that were looked up several times count with their sum, whether coalesced before or not.
+TEST(Gradients, NormOfBothForms) {
+  Mixed mixed;
+  const double expected = std::sqrt(3 * 4 + 2 * 4 + 2 * 1);
+  EXPECT_NEAR(global_norm(mixed.model.parameters()), expected, 1e-12);
+  coalesce_gradients(mixed.model.parameters());
+  EXPECT_TRUE((*mixed.table()).grad().is_coalesced());
+  EXPECT_NEAR(global_norm(mixed.model.parameters()), expected, 1e-12);
+  const auto [rows, values] = row_gradient(mixed.table());
+  EXPECT_EQ(rows[0].item<int64_t>(), 0);
+  EXPECT_EQ(rows[1].item<int64_t>(), 2);
+  EXPECT_TRUE(values[1].eq(2).all().item<bool>());
+  EXPECT_TRUE(dense_gradient(mixed.w()).is_same((*mixed.w()).grad()));
+  clear_gradients(mixed.model.parameters());
+  EXPECT_EQ(global_norm(mixed.model.parameters()), 0);
+  EXPECT_FALSE(row_gradient(mixed.table()).rows_U.defined());
+}
+
+TEST(Gradients, NonFiniteRowsAreSeenAndNamed) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), 3e38}) {
+    Mixed mixed;
+    EXPECT_EQ(first_non_finite_gradient(mixed.model.parameters()), "");
+    at::Tensor values = at::full({3, 2}, 1.0);
+    values[0].fill_(bad);
+    values[2].fill_(bad);  // 3e38 is finite, but not twice
+    (*mixed.table()).mutable_grad() = rows_gradient({2, 0, 2}, values, 4);
+    coalesce_gradients(mixed.model.parameters());
+    EXPECT_EQ(first_non_finite_gradient(mixed.model.parameters()), "table");
+    EXPECT_FALSE(std::isfinite(global_norm(mixed.model.parameters())));
+  }
+}
+
+TEST(Gradients, HaveTheFormThatTheirParameterSays) {
+  Mixed mixed;
+  (*mixed.table()).mutable_grad() = at::full({4, 2}, 1.0);
+  EXPECT_THAT(message_of([&] { coalesce_gradients(mixed.model.parameters()); }),
+              HasSubstr("the gradient of table is dense"));
+  EXPECT_THAT(message_of([&] { row_gradient(mixed.w()); }), HasSubstr("w has a dense gradient"));
+  // A lookup in a parameter that is dense for other reasons.
+  (*mixed.table()).mutable_grad().reset();
+  (*mixed.w()).mutable_grad() = rows_gradient({1}, at::full({1}, 5.0), 3);
+  coalesce_gradients(mixed.model.parameters());
+  EXPECT_FALSE((*mixed.w()).grad().is_sparse());
+  EXPECT_EQ((*mixed.w()).grad()[1].item<double>(), 5);
 }
 
 }  // namespace

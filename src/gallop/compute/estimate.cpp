@@ -24,8 +24,23 @@ uint64_t bytes_of(double numbers) { return static_cast<uint64_t>(numbers * eleme
 
 bool is_matrix(const nn::Parameter& parameter) {
   const size_t dims = parameter.shape().size();
-  return !parameter.attributes().buffer && (dims == 2 || dims == 3);
+  return !parameter.attributes().buffer && (dims == 2 || dims == 3) &&
+         !parameter.has_row_gradient();
 }
+
+// Numbers of the tables whose gradient holds rows, and of what is remembered of their averages: as
+// many again, and a clock a row that takes the room of two.
+struct Tables {
+  double all = 0, remembered = 0;
+  explicit Tables(const models::Model& model) {
+    for (const nn::Parameter* parameter : model.parameters()) {
+      if (!parameter->has_row_gradient() || !parameter->trainable()) continue;
+      const auto numel = static_cast<double>(parameter->numel());
+      all += numel;
+      remembered += numel + 2 * static_cast<double>(parameter->shape()[0]);
+    }
+  }
+};
 
 // Numbers of the weight matrices: all, and the largest one.
 struct Matrices {
@@ -68,15 +83,17 @@ Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
   const auto batch = static_cast<double>(recipe.train.batch);
   const models::Footprint sample = model.footprint();
   const Matrices matrices(model);
+  const Tables tables(model);
+  const double state = 2 * total + 2 * trainable + tables.remembered;
 
   // Products cut up to two matrices into panels, in memory that stays.
-  e.weights = bytes_of(2 * total + 2 * trainable + 2 * matrices.largest);
-  e.gradients = bytes_of(trainable);
+  e.weights = bytes_of(state + 2 * matrices.largest);
+  e.gradients = bytes_of(trainable - tables.all);
   e.activations = bytes_of(heap * batch * (sample.kept + sample.passing) +
                            partial_gradients(model, recipe.train.batch));
   const bool saves =
       recipe.checkpoint.background_save && recipe.checkpoint.every < recipe.train.steps;
-  e.saving = saves ? bytes_of(2 * total + 2 * trainable) : 0;
+  e.saving = saves ? bytes_of(state) : 0;
 
   if (recipe.eval.every > 0) {
     const auto at_once = static_cast<double>(memory.evaluated);

@@ -133,7 +133,10 @@ void add_routing(const std::vector<sparse::RoutingRecord>& routing, NamedTensors
 
 void add_gradient(const std::string& name, const at::Tensor& leaf, NamedTensors& results) {
   const at::Tensor& gradient = leaf.grad();
-  results.emplace_back("grad." + name, gradient.defined() ? gradient : at::zeros_like(leaf));
+  const bool rows = gradient.defined() && gradient.is_sparse();
+  results.emplace_back("grad." + name, rows                 ? gradient.to_dense()
+                                       : gradient.defined() ? gradient
+                                                            : at::zeros_like(leaf));
 }
 
 }  // namespace

@@ -42,6 +42,12 @@ enum class Role {
   state,   ///< a buffer
 };
 
+/// What the gradient of a parameter holds.
+enum class Gradient {
+  dense,  ///< a number for each of its own
+  rows,   ///< the rows that were looked up: a step reads and writes those alone, see RowTable
+};
+
 /// What optimizer, clipping, EMA, checkpoints and counting know of a parameter.
 struct Attributes {
   bool decay = true;        ///< weight decay applies (matrices; biases and tables say false)
@@ -56,6 +62,7 @@ struct Attributes {
   bool beside = false;  ///< reads what another layer reads, too, and keeps for the backward pass
   std::optional<Role> role;  ///< where it is not the usual one, see Parameter::role
   bool in_block = false;     ///< of the blocks that are stacked, whose size papers state
+  Gradient gradient = Gradient::dense;
 };
 
 /// Numbers of one sample that a forward holds beside the weights.
@@ -99,6 +106,7 @@ class Parameter {
   /// Whether products read it: a matrix or a router.
   bool is_matrix() const { return role() == Role::matrix || role() == Role::router; }
   bool trainable() const { return !attributes_.frozen && !attributes_.buffer; }
+  bool has_row_gradient() const { return attributes_.gradient == Gradient::rows; }
 
  private:
   friend class Module;

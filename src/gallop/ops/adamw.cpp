@@ -46,23 +46,9 @@ void check(const std::vector<AdamWTensors>& tensors, const AdamWStep& step) {
   }
 }
 
-Moments moments_of(const AdamWStep& s) {
-  const auto n = static_cast<double>(s.step);
-  return {.gradient_scale = static_cast<float>(s.gradient_scale),
-          .keep = static_cast<float>(1 - s.rate * s.decay),
-          .mean_share = static_cast<float>(1 - s.beta1),
-          .square_share = static_cast<float>(1 - s.beta2),
-          .rate = static_cast<float>(s.rate / (1 - std::pow(s.beta1, n))),
-          .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(s.beta2, n))),
-          .eps = static_cast<float>(s.eps),
-          .average_share = static_cast<float>(1 - s.average_decay)};
-}
-
 float* data_of(const at::Tensor& x, int64_t begin) {
   return x.defined() ? x.mutable_data_ptr<float>() + begin : nullptr;
 }
-
-double number_of(int32_t bits) { return std::bit_cast<float>(bits); }
 
 std::vector<Piece> pieces_of(const std::vector<AdamWTensors>& tensors) {
   std::vector<Piece> pieces;
@@ -91,13 +77,7 @@ AdamWBounds over_pieces(const std::vector<AdamWTensors>& tensors, const Body& bo
     const float* gradient = gradients[tensor].const_data_ptr<float>() + begin;
     found[i] = body(tensors[tensor], gradient, begin, count);
   });
-  Largest all;
-  for (const Largest& piece : found) {
-    all.weight = std::max(all.weight, piece.weight);
-    all.mean = std::max(all.mean, piece.mean);
-    all.square = std::max(all.square, piece.square);
-  }
-  return {number_of(all.weight), number_of(all.mean), number_of(all.square)};
+  return bounds_of(found);
 }
 
 // NaN if one of the numbers is.
@@ -109,6 +89,18 @@ double largest_of(const at::Tensor& x) {
 double wider(double a, double b) { return a <= b ? b : a > b ? a : a + b; }
 
 }  // namespace
+
+Moments moments_of(const AdamWStep& s) {
+  const auto n = static_cast<double>(s.step);
+  return {.gradient_scale = static_cast<float>(s.gradient_scale),
+          .keep = static_cast<float>(1 - s.rate * s.decay),
+          .mean_share = static_cast<float>(1 - s.beta1),
+          .square_share = static_cast<float>(1 - s.beta2),
+          .rate = static_cast<float>(s.rate / (1 - std::pow(s.beta1, n))),
+          .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(s.beta2, n))),
+          .eps = static_cast<float>(s.eps),
+          .average_share = static_cast<float>(1 - s.average_decay)};
+}
 
 void AdamWBounds::cover(const AdamWBounds& other) {
   weight = wider(weight, other.weight);
@@ -141,6 +133,17 @@ AdamWBounds bounds_of(const AdamWTensors& t) {
   const at::NoGradGuard no_grad;
   return {wider(largest_of(t.value), largest_of(t.average)), largest_of(t.mean),
           largest_of(t.square)};
+}
+
+AdamWBounds bounds_of(const std::vector<Largest>& found) {
+  Largest all;
+  for (const Largest& part : found) {
+    all.weight = std::max(all.weight, part.weight);
+    all.mean = std::max(all.mean, part.mean);
+    all.square = std::max(all.square, part.square);
+  }
+  return {std::bit_cast<float>(all.weight), std::bit_cast<float>(all.mean),
+          std::bit_cast<float>(all.square)};
 }
 
 void adamw_step_reference(const std::vector<AdamWTensors>& tensors, const AdamWStep& step) {

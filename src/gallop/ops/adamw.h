@@ -21,6 +21,11 @@ struct AdamWStep {
   double average_decay = 0;   ///< average <- average_decay * average + (1 - average_decay) * value
 };
 
+struct Largest;
+struct Moments;
+/// The step as its kernels take it (ops/cpu/moments.h).
+Moments moments_of(const AdamWStep& step);
+
 /// No number of the tensors is larger in magnitude. Infinite where nothing is known; infinite or
 /// NaN where one of the numbers is.
 struct AdamWBounds {
@@ -41,6 +46,8 @@ struct AdamWBounds {
 AdamWBounds bounds_after(const AdamWBounds& before, const AdamWStep& step, double gradient_norm);
 /// As they are.
 AdamWBounds bounds_of(const AdamWTensors& tensors);
+/// Of all that the kernels found.
+AdamWBounds bounds_of(const std::vector<Largest>& found);
 
 /// One step of AdamW (arXiv 1711.05101) and of the moving average of what comes out, in one pass
 /// over memory. Values are contiguous. Returns the exact bounds of the results, found in the same

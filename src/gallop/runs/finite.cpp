@@ -4,6 +4,8 @@
 #include <ATen/ops/isfinite.h>
 
 #include <bit>
+#include <cstdint>
+#include <limits>
 
 namespace gallop::runs {
 namespace {
@@ -13,11 +15,12 @@ bool is_threshold(const std::string& name) {
 }
 
 // Without the tensors between that ATen would make.
-int64_t count(const float* x, int64_t size) {
-  constexpr uint32_t exponent = 0x7f800000;
+template <class Bits, class Number>
+int64_t count(const Number* x, int64_t size) {
+  constexpr auto exponent = std::bit_cast<Bits>(std::numeric_limits<Number>::infinity());
   int64_t found = 0;
   for (int64_t i = 0; i < size; ++i) {
-    found += (std::bit_cast<uint32_t>(x[i]) & exponent) == exponent ? 1 : 0;
+    found += (std::bit_cast<Bits>(x[i]) & exponent) == exponent ? 1 : 0;
   }
   return found;
 }
@@ -27,10 +30,21 @@ int64_t count(const float* x, int64_t size) {
 int64_t non_finite_elements(const at::Tensor& x) {
   if (!x.is_floating_point()) return 0;
   const at::NoGradGuard no_grad;
-  if (x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous()) {
-    return count(x.const_data_ptr<float>(), x.numel());
+  if (x.is_cpu() && x.is_contiguous()) {
+    if (x.scalar_type() == at::kFloat) {
+      return count<uint32_t>(x.const_data_ptr<float>(), x.numel());
+    }
+    if (x.scalar_type() == at::kDouble) {
+      return count<uint64_t>(x.const_data_ptr<double>(), x.numel());
+    }
   }
-  return x.numel() - at::isfinite(x).sum().item<int64_t>();
+  if (x.numel() == 0) return 0;
+  constexpr int64_t at_once = int64_t{1} << 20;
+  int64_t found = 0;
+  for (const at::Tensor& part : x.reshape({-1}).split(at_once)) {
+    found += part.numel() - at::isfinite(part).sum().item<int64_t>();
+  }
+  return found;
 }
 
 std::vector<std::string> non_finite_tensors(

@@ -9,7 +9,9 @@
 #include <numeric>
 #include <utility>
 
+#include "gallop/base/error.h"
 #include "gallop/ops/cpu/parallel.h"
+#include "gallop/ops/rows.h"
 
 namespace gallop::training {
 namespace {
@@ -49,7 +51,43 @@ double sum_of_squares(const at::Tensor& gradient) {
   return norm * norm;
 }
 
+// As the parameter says; a lookup in a dense parameter leaves rows, too.
+at::Tensor in_its_form(const nn::Parameter& parameter) {
+  const at::Tensor& gradient = (*parameter).grad();
+  if (!gradient.defined()) return gradient;
+  if (!parameter.has_row_gradient()) return gradient.is_sparse() ? gradient.to_dense() : gradient;
+  require(gradient.is_sparse(), "the gradient of ", parameter.name(),
+          " is dense, though a step shall touch the rows that are looked up alone: something else "
+          "than a lookup reads the table (a product, a norm); declare it with Gradient::dense");
+  return ops::coalesce_rows(gradient);
+}
+
+// All its numbers.
+at::Tensor numbers_of(const nn::Parameter& parameter) {
+  const at::Tensor gradient = in_its_form(parameter);
+  return gradient.defined() && gradient.is_sparse() ? gradient._values() : gradient;
+}
+
 }  // namespace
+
+void coalesce_gradients(const std::vector<nn::Parameter*>& parameters) {
+  for (const nn::Parameter* parameter : parameters) {
+    const at::Tensor gradient = in_its_form(*parameter);
+    if (!gradient.is_same((**parameter).grad())) (**parameter).mutable_grad() = gradient;
+  }
+}
+
+RowGradient row_gradient(const nn::Parameter& parameter) {
+  require(parameter.has_row_gradient(), parameter.name(), " has a dense gradient, not rows");
+  const at::Tensor gradient = in_its_form(parameter);
+  if (!gradient.defined()) return {};
+  return {gradient._indices().select(0, 0), gradient._values()};
+}
+
+at::Tensor dense_gradient(const nn::Parameter& parameter) {
+  require(!parameter.has_row_gradient(), parameter.name(), " has a gradient of rows");
+  return in_its_form(parameter);
+}
 
 double global_norm(const std::vector<nn::Parameter*>& parameters) {
   constexpr int64_t numbers_of_a_part = 65536;
@@ -57,7 +95,7 @@ double global_norm(const std::vector<nn::Parameter*>& parameters) {
   int64_t numbers = 0;
   double others = 0;
   for (const nn::Parameter* parameter : parameters) {
-    const at::Tensor& gradient = (**parameter).grad();
+    const at::Tensor gradient = numbers_of(*parameter);
     if (!gradient.defined()) continue;
     if (!gradient.is_cpu() || !gradient.is_contiguous()) {
       others += sum_of_squares(gradient);
@@ -81,7 +119,7 @@ double clip_factor(double norm, double clip) {
 
 std::string first_non_finite_gradient(const std::vector<nn::Parameter*>& parameters) {
   for (const nn::Parameter* parameter : parameters) {
-    const at::Tensor& gradient = (**parameter).grad();
+    const at::Tensor gradient = numbers_of(*parameter);
     if (gradient.defined() && !at::isfinite(gradient).all().item<bool>()) return parameter->name();
   }
   return {};

@@ -9,6 +9,7 @@
 #include "gallop/base/file.h"
 #include "gallop/nn/tensor_io.h"
 #include "gallop/runs/run_directory.h"
+#include "gallop/training/gradients.h"
 
 namespace gallop::training {
 
@@ -35,8 +36,14 @@ void NonFiniteStep::dump(const nn::Module& model, const std::filesystem::path& f
   std::vector<std::pair<std::string, at::Tensor>> tensors{{"samples", at::tensor(samples)}};
   for (const nn::Parameter* parameter : model.parameters()) {
     tensors.emplace_back("weight." + parameter->name(), **parameter);
-    const at::Tensor& grad = (**parameter).grad();
-    if (grad.defined()) tensors.emplace_back("grad." + parameter->name(), grad);
+    if (!(**parameter).grad().defined()) continue;
+    if (!parameter->has_row_gradient()) {
+      tensors.emplace_back("grad." + parameter->name(), dense_gradient(*parameter));
+      continue;
+    }
+    const RowGradient gradient = row_gradient(*parameter);
+    tensors.emplace_back("grad_rows." + parameter->name(), gradient.rows_U);
+    tensors.emplace_back("grad." + parameter->name(), gradient.values_UD);
   }
   formats::Metadata metadata{{"step", std::to_string(step)}, {"cause", text()}};
   for (const auto& [name, value] : values) metadata["value." + name] = std::to_string(value);

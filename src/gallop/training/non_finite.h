@@ -21,7 +21,8 @@ struct NonFiniteStep {
   /// "the loss is nan, the gradient norm nan; first non-finite: the gradient of blocks.0.w".
   std::string text() const;
   /// Writes step-00000007.safetensors to the folder: `weight.<name>`, `grad.<name>` and `samples`,
-  /// with the values in the metadata. Throws Error where writing fails.
+  /// with the values in the metadata; of a gradient of rows, those rows, and which they are as
+  /// `grad_rows.<name>`. Throws Error where writing fails.
   void dump(const nn::Module& model, const std::filesystem::path& folder) const;
 };
 

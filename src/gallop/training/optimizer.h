@@ -40,9 +40,12 @@ class Optimizer {
   /// One step from the gradients times `gradient_scale` at learning rate factor * learning_rate() *
   /// the parameter's lr_scale. Parameters without a gradient stay as they are. The gradients may be
   /// scaled in place: they are used up.
-  /// Returns nothing, or, where a parameter, its average or what is remembered of it would become
-  /// NaN or infinite, which one: nothing has changed then. That costs another pass over memory only
-  /// for steps that could be such, by learning rate, eps, norm and what the last step left.
+  /// Of a table whose gradient holds rows (nn::Gradient) a step touches those rows alone: the
+  /// others keep value and moments, without weight decay. Its average is not written, only what
+  /// becomes of it remembered: see settle. Returns nothing, or, where a parameter, its average or
+  /// what is remembered of it would become NaN or infinite, which one: nothing has changed then.
+  /// That costs another pass over memory only for steps that could be such, by learning rate, eps,
+  /// norm and what the last step left.
   virtual std::string take(const Step& step) = 0;
   std::string step(int64_t applied, double factor, double gradient_scale,
                    const Averages& averages) {
@@ -54,6 +57,11 @@ class Optimizer {
   std::string step(int64_t applied, double factor, double gradient_scale) {
     return step(applied, factor, gradient_scale, Averages());
   }
+
+  /// Writes the averages of tables whose gradient holds rows, as of the last step, into those of
+  /// `averages` (one for each of Args::parameters): before anybody reads or saves them. It reads
+  /// and writes each such table once, and changes nothing that the steps go on with.
+  virtual void settle(const std::vector<nn::Parameter*>& averages) const { (void)averages; }
 
   /// What the optimizer remembers, by "<kind>.<parameter name>" ("exp_avg.blocks.0..."): shares
   /// memory with it.

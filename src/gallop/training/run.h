@@ -35,6 +35,7 @@ struct Run {
   const runs::RunDirectory& directory;
   runs::RunLog& log;
   runs::RunState& state;
+  std::function<void()> settle_average;  ///< before the average is read
   const double& first_values;  ///< share of the values the run began with in the average
   std::unique_ptr<Progress> progress = nullptr;
   std::string note = "";         ///< of the last evaluation, for the status line

@@ -27,6 +27,10 @@ Stepper::Stepper(const runs::Recipe& recipe, const tasks::Task& task, models::Mo
 
 void Stepper::forget_gradients() { clear_gradients(parameters_); }
 
+void Stepper::settle_average() const {
+  for (const LearningPass& pass : passes_) pass.optimizer->settle(pass.averages);
+}
+
 // Each sample is read once a step, however many passes see it.
 tasks::Batch Stepper::batch(int64_t i, const runs::RunState& state, StepReport& report) {
   if (i < static_cast<int64_t>(batches_.size())) return batches_[static_cast<size_t>(i)];
@@ -76,6 +80,7 @@ void Stepper::run(const LearningPass& pass, const runs::RunState& state, StepRep
     result_.pending.push_back(tasks::take_pending(out));
     if (i + 1 == micro_batches) report.remarks = tasks::remarks_of(out);
   }
+  coalesce_gradients(pass.parameters);
   result_.norm = global_norm(pass.parameters);
   if (passes_.size() == 1) {
     report.values["loss"] = result_.loss;

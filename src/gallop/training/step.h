@@ -59,6 +59,9 @@ class Stepper {
   /// Before the next step, whatever became of this one.
   void forget_gradients();
 
+  /// Before the average is read or saved: brings tables of which steps touch some rows up to date.
+  void settle_average() const;
+
   runs::NamedTensors optimizer_state() const { return state_of(passes_); }
   void load_optimizer_state(std::map<std::string, at::Tensor> state) {
     load_state(passes_, std::move(state));

@@ -101,8 +101,8 @@ Trainer::Trainer(runs::Recipe recipe, const std::vector<std::string>& allow,
       directory_.path(), runs::RunLog::Options{recipe_.log.tensorboard, state_.step});
   const std::string recipe_toml = config::to_toml(recipe_);
   log_->artifact(state_.step, {"recipe", formats::Text{"```toml\n" + recipe_toml + "```"}});
-  run_.emplace(
-      Run{recipe_, *task_, *model_, *average_, directory_, *log_, state_, stepper_->first_values});
+  run_.emplace(Run{recipe_, *task_, *model_, *average_, directory_, *log_, state_,
+                   [this] { stepper_->settle_average(); }, stepper_->first_values});
   checkpoints_.emplace(store_, *run_, recipe_toml, [this] { return snapshot(); });
   if (checkpoint) checkpoints_->resumed_from(state_.step);
   for (const auto& activity : activities_) activity->begin(*run_);
@@ -244,6 +244,7 @@ bool Trainer::complete() const {
 runs::Snapshot Trainer::snapshot() const {
   runs::RunState state = state_;
   for (const auto& activity : activities_) state.activities[activity->name()] = activity->state();
+  stepper_->settle_average();
   runs::Snapshot snapshot{.step = state.step,
                           .model = models::named_tensors(*model_),
                           .ema = models::named_tensors(*average_),

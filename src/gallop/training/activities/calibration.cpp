@@ -19,6 +19,7 @@ class Calibration : public Activity {
   void at_end(Run& run) override {
     if (run.state.exact_thresholds) return;
     bool calibrated = false;
+    run.settle_average();
     try {
       calibrated =
           !compute::calibrate(run.task, run.average, compute::calibration_batches, [](int64_t) {

@@ -30,6 +30,7 @@ class Evaluation : public Activity {
 
  private:
   void evaluate(Run& run) {
+    run.settle_average();
     const tasks::Evaluation found = tasks::evaluate(
         run.task, run.average, {.progress = [](int64_t, int64_t) { leave_if_asked(); }});
     done_ = run.state.step;

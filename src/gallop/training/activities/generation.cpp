@@ -34,6 +34,7 @@ class Generation : public Activity {
     return run.recipe.sample.every > 0 && run.task.generator() != nullptr;
   }
   void generate(Run& run) {
+    run.settle_average();
     run.or_warn("sample sheet", [&] {
       const tasks::Generator& generator = *run.task.generator();
       const tasks::Plan plan = generator.sheet(run.average);

@@ -1,16 +1,21 @@
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
 #include <sstream>
+#include <variant>
 
 #include "gallop/base/error.h"
 #include "gallop/base/human.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/adamw.h"
+#include "gallop/training/gradients.h"
 #include "gallop/training/optimizer.h"
+#include "gallop/training/optimizers/adamw_table.h"
 
 namespace gallop::training {
 namespace {
@@ -43,8 +48,13 @@ class AdamW : public Optimizer {
  public:
   AdamW(const AdamWSettings& settings, const Args& args) : settings_(settings) {
     for (nn::Parameter* parameter : args.parameters) {
+      if (parameter->has_row_gradient()) {
+        slots_.emplace_back(AdamWTable(*parameter));
+        has_tables_ = true;
+        continue;
+      }
       const at::Tensor value = (**parameter).detach();
-      slots_.push_back({parameter, at::zeros_like(value), at::zeros_like(value)});
+      slots_.emplace_back(Slot{parameter, at::zeros_like(value), at::zeros_like(value)});
     }
   }
 
@@ -56,7 +66,8 @@ class AdamW : public Optimizer {
     require(gradient_scale > 0, "a gradient scale of ", gradient_scale, " is not positive");
     require(averages.of.empty() || averages.of.size() == slots_.size(), "there are ",
             averages.of.size(), " averages of ", slots_.size(), " parameters");
-    const auto [groups, idle] = sort(averages);
+    const auto [groups, idle, tables] = sort(averages);
+    const bool averaged = !averages.of.empty();
     const auto numbers = [&](const Key& key) {
       const auto& [lr_scale, decays] = key;
       return ops::AdamWStep{.step = applied,
@@ -87,6 +98,11 @@ class AdamW : public Optimizer {
         }
       }
     }
+    for (const auto& [table, key, gradient] : tables) {
+      if (!table->refuses(gradient, numbers(key), gradient_norm, clock())) continue;
+      bounds_ = ops::AdamWBounds();
+      return table->parameter().name();
+    }
     ops::AdamWBounds found = idle.empty() ? ops::AdamWBounds::of_nothing() : bounds_;
     for (const auto& [key, group] : groups) {
       found.cover(ops::adamw_step(group.tensors, numbers(key)).value_or(expected));
@@ -96,18 +112,37 @@ class AdamW : public Optimizer {
       if (tensors.average.defined()) tensors.average.lerp_(tensors.value, 1 - averages.decay);
     }
     bounds_ = found;
+    for (const auto& [table, key, gradient] : tables) {
+      table->step(gradient, numbers(key), gradient_norm, clock(), averaged);
+    }
+    if (averaged) clock_.fill_(ops::clock_after(clock(), averages.decay));
     require(found.finite(), "AdamW: step ", applied,
             " left weights or moments that are NaN or infinite, which its arithmetic excludes: "
             "something else wrote to them, or memory is damaged; go on from the last checkpoint");
     return {};
   }
 
+  void settle(const std::vector<nn::Parameter*>& averages) const override {
+    require(averages.size() == slots_.size(), "there are ", averages.size(), " averages of ",
+            slots_.size(), " parameters");
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const auto* table = std::get_if<AdamWTable>(&slots_[i]);
+      if (table != nullptr) table->write_average(clock(), (**averages[i]).detach());
+    }
+  }
+
   std::vector<std::pair<std::string, at::Tensor>> state() const override {
     std::vector<std::pair<std::string, at::Tensor>> state;
-    for (const Slot& slot : slots_) {
+    for (const auto& any : slots_) {
+      if (const auto* table = std::get_if<AdamWTable>(&any)) {
+        for (auto& named : table->state()) state.push_back(std::move(named));
+        continue;
+      }
+      const Slot& slot = std::get<Slot>(any);
       state.emplace_back("exp_avg." + slot.parameter->name(), slot.mean);
       state.emplace_back("exp_avg_sq." + slot.parameter->name(), slot.square);
     }
+    if (has_tables_) state.emplace_back("average_clock", clock_);
     return state;
   }
 
@@ -132,6 +167,9 @@ class AdamW : public Optimizer {
             "\nIs it of another model or optimizer?");
     for (const auto& [name, tensor] : own) tensor.copy_(state.extract(name).mapped());
     bounds_ = ops::AdamWBounds();
+    for (auto& slot : slots_) {
+      if (auto* table = std::get_if<AdamWTable>(&slot)) table->forget_bounds();
+    }
   }
 
  private:
@@ -146,33 +184,53 @@ class AdamW : public Optimizer {
     std::vector<ops::AdamWTensors> tensors;
     std::vector<std::string> names;
   };
+  // Tables take it one by one.
+  struct TableStep {
+    AdamWTable* table;
+    Key key;
+    RowGradient gradient;
+  };
   struct Sorted {
     std::map<Key, Group> groups;
     std::vector<ops::AdamWTensors> idle;  // without a gradient
+    std::vector<TableStep> tables;        // of which rows were looked up
   };
 
-  Sorted sort(const Averages& averages) const {
+  static Key key_of(const nn::Parameter& parameter) {
+    return {parameter.attributes().lr_scale, parameter.attributes().decay};
+  }
+
+  Sorted sort(const Averages& averages) {
     Sorted sorted;
     for (size_t i = 0; i < slots_.size(); ++i) {
-      const auto& [parameter, mean, square] = slots_[i];
+      if (auto* table = std::get_if<AdamWTable>(&slots_[i])) {
+        RowGradient gradient = row_gradient(table->parameter());
+        if (!gradient.rows_U.defined() || gradient.rows_U.numel() == 0) continue;
+        sorted.tables.push_back({table, key_of(table->parameter()), std::move(gradient)});
+        continue;
+      }
+      const auto& [parameter, mean, square] = std::get<Slot>(slots_[i]);
       const at::Tensor& value = **parameter;
       const at::Tensor average = averages.of.empty() ? at::Tensor() : **averages.of[i];
-      const ops::AdamWTensors tensors{value, value.grad(), mean, square, average};
+      const ops::AdamWTensors tensors{value, dense_gradient(*parameter), mean, square, average};
       if (!tensors.gradient.defined()) {
         sorted.idle.push_back(tensors);
         continue;
       }
-      const nn::Attributes& attributes = parameter->attributes();
-      Group& group = sorted.groups[{attributes.lr_scale, attributes.decay}];
+      Group& group = sorted.groups[key_of(*parameter)];
       group.tensors.push_back(tensors);
       group.names.push_back(parameter->name());
     }
     return sorted;
   }
 
+  double clock() const { return clock_.item<double>(); }
+
   AdamWSettings settings_;
-  std::vector<Slot> slots_;
-  ops::AdamWBounds bounds_;  // of what the last step left
+  std::vector<std::variant<Slot, AdamWTable>> slots_;  // one a parameter
+  bool has_tables_ = false;
+  at::Tensor clock_ = at::zeros({}, at::kDouble);  // of the tables' averages
+  ops::AdamWBounds bounds_;                        // of what the last step left
 };
 
 const config::Register<Optimizer, AdamWSettings> registered{
