@@ -20,7 +20,7 @@ class AboveSelection : public Selection {
       : Selection(*args.parent, "router"), score_(settings.score) {}
   Selected select(const Scores& scores, const nn::ForwardContext&) const override {
     const at::NoGradGuard no_grad;  // the indices are never differentiable
-    return {.mask_BLE = scores.gate_BLE.gt(score_)};
+    return {.pairs = Pairs::of_mask(scores.gate_BLE.gt(score_))};
   }
   Pools pools() const override { return {}; }
 

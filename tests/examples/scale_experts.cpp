@@ -14,13 +14,13 @@ class ScaleExperts : public Experts {
         scale_(*this, "scale", {args.experts, args.D}, nn::Init::constant(1),
                {.decay = false, .active = args.active / static_cast<double>(args.experts)}) {}
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
-    const at::Tensor expert_P = pairs.expert_of_pairs();
-    const at::Tensor y_PD = x_TD.index_select(0, pairs.tokens)
+    const at::Tensor expert_P = pairs.candidate_P();
+    const at::Tensor y_PD = x_TD.index_select(0, pairs.token_P())
                                 .mul(scale_->index_select(0, expert_P))
-                                .mul(pairs.weights.unsqueeze(1));
-    return at::zeros_like(x_TD).index_add(0, pairs.tokens, y_PD);  // [T, D]
+                                .mul(pairs.weights_P.unsqueeze(1));
+    return at::zeros_like(x_TD).index_add(0, pairs.token_P(), y_PD);  // [T, D]
   }
 
  private:

@@ -91,7 +91,7 @@ REFERENCE_TEST(RaceDitCases, TrainingAndInferenceMatchTheReference, "moe/racedit
     const std::string index = std::to_string(i), out = "out.blocks." + index + ".";
     EXPECT_EQ(routing[i].layer, "blocks." + index + ".moe");
     fixture.expect_close(routing[i].logits_BLE, out + "logits");
-    fixture.expect_close(routing[i].mask_BLE, out + "mask");
+    fixture.expect_close(routing[i].kept.mask_BLE(), out + "mask");
     fixture.expect_close(routing[i].kappa.reshape({}), out + "kappa");
     fixture.expect_close(tapped.at("block." + index + ".mlp_input"), out + "moe_input");
     fixture.expect_close(tapped.at("block." + index + ".mlp"), out + "moe_output");
@@ -108,7 +108,8 @@ REFERENCE_TEST(RaceDitCases, TrainingAndInferenceMatchTheReference, "moe/racedit
       {.timestep_B = fixture.in("t"), .label_B = fixture.in("y"), .routing = &inferred});
   fixture.expect_close(inference, "out.infer.output");
   for (size_t i = 0; i < inferred.size(); ++i) {
-    fixture.expect_close(inferred[i].mask_BLE, "out.infer.blocks." + std::to_string(i) + ".mask");
+    fixture.expect_close(inferred[i].kept.mask_BLE(),
+                         "out.infer.blocks." + std::to_string(i) + ".mask");
   }
   fixture.expect_all_checked();
 }
@@ -166,7 +167,7 @@ TEST_F(RandomRaceDit, AStarvedTokenKeepsItsResidual) {
   // A threshold that half of the tokens do not reach with any expert.
   (**routing[0].selection->threshold()).copy_(routing[0].logits_BLE.detach().amax(-1).median());
   forward();
-  const at::Tensor starved_BL1 = routing[0].mask_BLE.any(-1, /*keepdim=*/true).logical_not();
+  const at::Tensor starved_BL1 = routing[0].kept.mask_BLE().any(-1, /*keepdim=*/true).logical_not();
   ASSERT_GT(starved_BL1.sum().item<int64_t>(), 20);  // of 48
   // Block 0 adds gate1 * attention to what enters, and for such a token nothing more.
   const std::map<std::string, at::Tensor> tapped(taps.tensors.begin(), taps.tensors.end());

@@ -97,11 +97,14 @@ REFERENCE_TEST(EcDitCases, LayerMatchesTheReference, "moe/ec_dit") {
                   "\nhidden = " + std::to_string(config.at("hidden").as_int()) +
                   "\nselection = \"expert\"");
   layer.check_training("");
-  fixture.expect_close(layer.record.mask_BLE, "out.mask");
-  fixture.expect_close(sparse::weights_of(layer.record), "out.weight");
+  fixture.expect_close(layer.record.kept.mask_BLE(), "out.mask");
+  fixture.expect_close(layer.record.kept.weights_BLE(), "out.weight");
   // Every expert takes floor(L / E * capacity) tokens of each sample.
-  EXPECT_TRUE(
-      layer.record.mask_BLE.sum(1).eq(config.at("K_per_expert").as_int()).all().item<bool>());
+  EXPECT_TRUE(layer.record.kept.mask_BLE()
+                  .sum(1)
+                  .eq(config.at("K_per_expert").as_int())
+                  .all()
+                  .item<bool>());
   // The same rule at inference, for a sample alone too.
   const int64_t last = fixture.in("x").size(0) - 1;
   const at::Tensor one = fixture.in("x").narrow(0, last, 1);
@@ -127,9 +130,9 @@ REFERENCE_TEST(DitMoeCases, LayerMatchesTheReference, "moe/dit_moe") {
                   "active = " + std::to_string(fixture.config().at("k").as_int()) + "\n" +
                   dit_moe_experts(fixture.config()));
   layer.check_training("out.aux_loss");
-  fixture.expect_close(layer.record.mask_BLE.flatten(0, 1), "out.mask");
-  fixture.expect_close(sparse::weights_of(layer.record).flatten(0, 1), "out.weight");
-  fixture.expect_close(layer.record.assignment.loads(), "out.loads");
+  fixture.expect_close(layer.record.kept.mask_BLE().flatten(0, 1), "out.mask");
+  fixture.expect_close(layer.record.kept.weights_BLE().flatten(0, 1), "out.weight");
+  fixture.expect_close(layer.record.kept.loads(), "out.loads");
   fixture.expect_all_checked();
 }
 
@@ -244,18 +247,17 @@ REFERENCE_TEST(DiffMoeCases, LayerMatchesTheReference, "moe/diffmoe_block") {
   }
   Layer layer(fixture, "mlp.", toml.str());
   layer.check_training("out.capacity_loss");
-  fixture.expect_close(layer.record.mask_BLE, "out.mask");
+  fixture.expect_close(layer.record.kept.mask_BLE(), "out.mask");
   fixture.expect_close(layer.record.gate_BLE, "out.scores");
   fixture.expect_close(layer.record.extra("capacity"), "out.capacity_logits");
-  EXPECT_TRUE(
-      layer.record.assignment.loads().eq(config.at("K_per_expert").as_int()).all().item<bool>());
+  EXPECT_TRUE(layer.record.kept.loads().eq(config.at("K_per_expert").as_int()).all().item<bool>());
 
   nn::Parameter& threshold = *layer.root.find_parameter("moe.router.threshold");
   for (const sparse::PendingUpdate& update : layer.record.pending) update.commit(0);
   fixture.expect_close(*threshold, "out.expert_threshold");
   threshold->copy_(fixture.in("infer_threshold"));
   const at::Tensor inferred = layer.forward(fixture.in("x"), /*training=*/false);
-  fixture.expect_close(layer.record.assignment.loads(), "out.infer.counts");
+  fixture.expect_close(layer.record.kept.loads(), "out.infer.counts");
   fixture.expect_close(inferred, "out.infer.y");
   EXPECT_TRUE(layer.record.pending.empty());
   fixture.expect_all_checked();
@@ -292,7 +294,7 @@ REFERENCE_TEST(DiffMoeCases, ModelMatchesTheReference, "moe/diffmoe_model") {
     fixture.expect_close(got, of_layer(fixture.tensor(name), i, routing.size(), got.dim()), name);
   };
   for (size_t i = 0; i < routing.size(); ++i) {
-    expect(routing[i].mask_BLE, "out.mask", i);
+    expect(routing[i].kept.mask_BLE(), "out.mask", i);
     expect(routing[i].extra("capacity"), "out.capacity_logits", i);
     for (const sparse::PendingUpdate& update : routing[i].pending) update.commit(0);
     expect(**model->find_parameter(routing[i].layer + ".router.threshold"), "out.expert_threshold",
@@ -331,7 +333,7 @@ REFERENCE_TEST(DiffMoeCases, EmptyBatchesAndUnusedExperts, "moe/diffmoe_block") 
   EXPECT_TRUE(layer.forward(fixture.in("x"), /*training=*/false).eq(0).all().item<bool>());
   threshold->fill_(0);  // everything does
   layer.forward(fixture.in("x"), /*training=*/false);
-  EXPECT_TRUE(layer.record.mask_BLE.all().item<bool>());
+  EXPECT_TRUE(layer.record.kept.mask_BLE().all().item<bool>());
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ kind = "shared"
 routed = "unconditional"
 )");
   model.expect_trainable(".moe.");
-  const at::Tensor kept = model.routing.at(0).mask_BLE.sum({1, 2});
+  const at::Tensor kept = model.routing.at(0).kept.mask_BLE().sum({1, 2});
   EXPECT_TRUE(kept.equal(tensor_of({4, 4, 4, 0}).to(at::kLong)));
   model.expect_samples_apart();
 }
@@ -182,7 +182,8 @@ TEST(SparseDit, GroupedSigmoidAndDenseToSparse) {
       "mlp = { kind = \"moe\", setting = \"1-in-4\", gate = \"softmax\", selection = { kind = "
       "\"dense_to_sparse\", weights = \"gumbel\" }, losses = { soft_balance = { weight = 1 } } }");
   annealed.expect_trainable(".router.");
-  EXPECT_GT(annealed.routing.at(0).mask_BLE.sum().item<int64_t>(), 16);  // more than one a token
+  EXPECT_GT(annealed.routing.at(0).kept.mask_BLE().sum().item<int64_t>(),
+            16);  // more than one a token
   annealed.expect_samples_apart();
 }
 

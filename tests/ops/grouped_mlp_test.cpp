@@ -8,7 +8,7 @@
 
 #include "gallop/ops/activation.h"
 #include "gallop/ops/linear.h"
-#include "gallop/sparse/choice/assignment.h"
+#include "gallop/sparse/choice/kept.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 
@@ -31,15 +31,15 @@ struct Problem {
                                   0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0})
                            .reshape({kTokens, kExperts})
                            .to(at::kBool);
-  sparse::Assignment pairs() const { return sparse::make_assignment(mask_TE, gate_TE); }
+  sparse::Kept pairs() const { return sparse::keep(sparse::Pairs::of_mask(mask_TE), gate_TE); }
   std::vector<at::Tensor*> leaves() {
     return {&x_TD, &gate_TE, &mlp.w1_EHD, &mlp.b1_EH, &mlp.w2_EDH, &mlp.b2_ED};
   }
 };
 
 at::Tensor run(const Problem& p, decltype(&grouped_mlp) function = &grouped_mlp) {
-  const sparse::Assignment pairs = p.pairs();
-  return function(p.x_TD, pairs.offsets, pairs.tokens, pairs.weights, p.mlp);
+  const sparse::Kept pairs = p.pairs();
+  return function(p.x_TD, pairs.offsets(), pairs.token_P(), pairs.weights_P, p.mlp);
 }
 
 // The definition, one expert on all tokens at a time.

@@ -39,6 +39,22 @@ TEST(Ranking, IsByValueThenIndexWithNaNLast) {
       ranking(key.unsqueeze(0))[0].equal(tensor_of({5, 0, 6, 2, 3, 1, 4, 7}).to(at::kLong)));
 }
 
+// Few and many of a row, by one name in each type: the first of the ranking.
+TEST(TopK, IsTheBeginningOfTheRanking) {
+  at::Tensor key = random_normal({7, 300}, "key");
+  key.select(0, 1).mul_(3).round_();  // ties
+  key.select(0, 2).zero_();
+  key.select(0, 3).slice(0, 0, 290).fill_(kNaN);
+  key.select(0, 4).slice(0, 5, 200).fill_(-kInfinity);
+  for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    const at::Tensor typed = key.to(type);
+    for (const int64_t K : {0, 1, 8, 32, 33, 299, 300}) {
+      EXPECT_TRUE(topk(typed, K).equal(ranking(typed).narrow(1, 0, K))) << type << ", " << K;
+    }
+  }
+  EXPECT_THROW(topk(key, 301), Error);
+}
+
 TEST_P(TopKMask, KeepsTheLargest) {
   expect({1, 5, 3, 4}, 1, {0, 1, 0, 0}, 1);
   expect({1, 5, 3, 4}, 3, {0, 1, 1, 1}, 2);

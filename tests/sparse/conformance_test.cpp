@@ -96,19 +96,49 @@ TEST(Conformance, MasksWeightsAndCountsFitTogether) {
     const at::Tensor y = layer.forward(tokens("x"), /*training=*/true);
     const RoutingRecord& record = layer.record;
     ASSERT_EQ(y.sizes(), at::IntArrayRef({kB, kL, kD}));
-    ASSERT_EQ(record.mask_BLE.scalar_type(), at::kBool);
-    ASSERT_EQ(record.mask_BLE.sizes(), at::IntArrayRef({kB, kL, 4}));
-    EXPECT_FALSE(record.mask_BLE.requires_grad());
-    const int64_t kept = record.mask_BLE.sum().item<int64_t>();
-    EXPECT_EQ(record.assignment.pairs(), kept);
-    EXPECT_TRUE(record.assignment.loads().equal(record.mask_BLE.sum({0, 1})));
+    ASSERT_EQ(record.kept.mask_BLE().scalar_type(), at::kBool);
+    ASSERT_EQ(record.kept.mask_BLE().sizes(), at::IntArrayRef({kB, kL, 4}));
+    EXPECT_FALSE(record.kept.mask_BLE().requires_grad());
+    const int64_t kept = record.kept.mask_BLE().sum().item<int64_t>();
+    EXPECT_EQ(record.kept.count(), kept);
+    EXPECT_TRUE(record.kept.loads().equal(record.kept.mask_BLE().sum({0, 1})));
     EXPECT_EQ(layer.selection().kept_pairs(kB).value_or(kept), kept);
     // What is kept was chosen.
-    EXPECT_FALSE(record.mask_BLE.logical_and(record.chosen_BLE.logical_not()).any().item<bool>());
+    EXPECT_FALSE(record.kept.mask_BLE()
+                     .logical_and(record.kept.chosen().mask_BLE().logical_not())
+                     .any()
+                     .item<bool>());
     // A token without an expert gets exactly 0.
-    const at::Tensor starved = record.mask_BLE.any(-1, /*keepdim=*/true).logical_not();
+    const at::Tensor starved = record.kept.mask_BLE().any(-1, /*keepdim=*/true).logical_not();
     EXPECT_TRUE(y.masked_select(starved).eq(0).all().item<bool>());
     EXPECT_TRUE(y.isfinite().all().item<bool>());
+  });
+}
+
+// Whatever a selection makes them of, for scores that are random, tied, or not numbers.
+TEST(Conformance, KeptPairsAreThoseOfTheMask) {
+  for_every_kind([](const std::string& gate, const std::string& selection) {
+    for (const std::string scores : {"random", "tied", "NaN"}) {
+      SCOPED_TRACE(scores);
+      Layer layer(gate, selection);
+      at::Tensor x = tokens("x");
+      if (scores == "tied") x.fill_(1);
+      if (scores == "NaN") x[1][2].fill_(std::numeric_limits<double>::quiet_NaN());
+      for (const bool training : {true, false}) {
+        layer.step(x);
+        if (!training) layer.forward(x, /*training=*/false);
+        const Kept& kept = layer.record.kept;
+        const Pairs again = Pairs::of_mask(kept.mask_BLE().clone());
+        EXPECT_EQ(kept.count(), again.count());
+        EXPECT_TRUE(kept.token_P().equal(again.token_P()));
+        EXPECT_TRUE(kept.candidate_P().equal(again.candidate_P()));
+        EXPECT_TRUE(kept.offsets().equal(again.offsets()));
+        EXPECT_TRUE(kept.count_B().equal(kept.mask_BLE().sum({1, 2})));
+        EXPECT_EQ(kept.starved(), kept.mask_BLE().any(-1).logical_not().sum().item<int64_t>());
+        EXPECT_EQ(kept.weights_P.size(0), kept.count());
+        EXPECT_EQ(kept.pools.experts, layer.selection().pools().experts);
+      }
+    }
   });
 }
 
@@ -137,7 +167,7 @@ TEST(Conformance, TheSameBitsWhateverTheThreads) {
       const at::Tensor x = tokens("x").set_requires_grad(true);
       const at::Tensor y = layer.forward(x, /*training=*/true);
       y.sum().backward();
-      results.insert(results.end(), {layer.record.mask_BLE, y, x.grad()});
+      results.insert(results.end(), {layer.record.kept.mask_BLE(), y, x.grad()});
     }
     for (size_t i = 3; i < results.size(); ++i) {
       EXPECT_TRUE(results[i].equal(results[i % 3])) << i;
@@ -154,7 +184,7 @@ TEST(Conformance, GradientsAreThoseOfFiniteDifferences) {
     const at::Tensor x = tokens("x").set_requires_grad(true), cotangent = tokens("cotangent");
     nn::Parameter& router = layer.parameter("moe.router.gate.weight");
     layer.forward(x, /*training=*/true).mul(cotangent).sum().backward();
-    const at::Tensor mask = layer.record.mask_BLE;
+    const at::Tensor mask = layer.record.kept.mask_BLE();
     const at::Tensor dx = x.grad(), dW = testing::gradient_of(router);
 
     const at::NoGradGuard no_grad;
@@ -162,7 +192,7 @@ TEST(Conformance, GradientsAreThoseOfFiniteDifferences) {
     const auto value = [&](const at::Tensor& x_at, const at::Tensor& W_at) {
       router->copy_(W_at);
       const double sum = layer.forward(x_at, /*training=*/true).mul(cotangent).sum().item<double>();
-      EXPECT_TRUE(layer.record.mask_BLE.equal(mask));
+      EXPECT_TRUE(layer.record.kept.mask_BLE().equal(mask));
       return sum;
     };
     for (const char* name : {"first", "second"}) {
@@ -181,12 +211,12 @@ TEST(Conformance, OtherSamplesDoNotMatterAtInferenceWherePromised) {
     const at::Tensor x = tokens("x");
     layer.step(x);
     const at::Tensor y = layer.forward(x, /*training=*/false);
-    const at::Tensor mask = layer.record.mask_BLE;
+    const at::Tensor mask = layer.record.kept.mask_BLE();
     if (!layer.selection().independent_at_inference()) return;
     ++promised;
     for (int64_t b = 0; b < kB; ++b) {
       const at::Tensor alone = layer.forward(x.narrow(0, b, 1), /*training=*/false);
-      EXPECT_TRUE(layer.record.mask_BLE.equal(mask.narrow(0, b, 1)));
+      EXPECT_TRUE(layer.record.kept.mask_BLE().equal(mask.narrow(0, b, 1)));
       testing::expect_close(alone, y.narrow(0, b, 1), 1e-12, 1e-12, "alone");
     }
   });
@@ -209,10 +239,11 @@ TEST(Conformance, TiesGoByTheFlatIndex) {
       for (int64_t d = 0; d < 3; ++d) {
         if (pooled[d] != inside) continue;
         order.push_back(d);
-        if (inside) pool *= layer.record.mask_BLE.size(d);
+        if (inside) pool *= layer.record.kept.mask_BLE().size(d);
       }
     }
-    const at::Tensor rows = layer.record.mask_BLE.permute(order).reshape({-1, pool}).to(at::kLong);
+    const at::Tensor rows =
+        layer.record.kept.mask_BLE().permute(order).reshape({-1, pool}).to(at::kLong);
     EXPECT_TRUE(rows.diff(1, 1).le(0).all().item<bool>());
   });
 }
@@ -223,7 +254,7 @@ TEST(Conformance, OneExpertAndAllExperts) {
       Layer layer(gate, selection, sizes);
       const at::Tensor x = tokens("x").set_requires_grad(true);
       const at::Tensor y = layer.forward(x, /*training=*/true);
-      const int64_t kept = layer.record.assignment.pairs();
+      const int64_t kept = layer.record.kept.count();
       EXPECT_LE(kept, kB * kL * sizes.experts);
       if (layer.selection().kept_pairs(kB)) {
         EXPECT_EQ(kept, *layer.selection().kept_pairs(kB));
@@ -247,7 +278,7 @@ TEST(Conformance, EmptyExpertsAndEmptyBatches) {
     }
     const at::Tensor x = tokens("x").set_requires_grad(true);
     const at::Tensor y = layer.forward(x, /*training=*/true);
-    seen = seen || layer.record.assignment.loads()[2].item<int64_t>() == 0;
+    seen = seen || layer.record.kept.loads()[2].item<int64_t>() == 0;
     y.sum().backward();
     EXPECT_TRUE(x.grad().isfinite().all().item<bool>());
     const at::Tensor none = layer.forward(tokens("x", /*samples=*/0), /*training=*/true);
@@ -262,9 +293,9 @@ TEST(Conformance, NotANumberIsOrderedLastOrRefusedByName) {
     at::Tensor x = tokens("x");
     x[1][2].fill_(std::numeric_limits<double>::quiet_NaN());
     layer.forward(x, /*training=*/true);
-    const at::Tensor mask = layer.record.mask_BLE;
+    const at::Tensor mask = layer.record.kept.mask_BLE();
     layer.forward(x, /*training=*/true);
-    EXPECT_TRUE(layer.record.mask_BLE.equal(mask));
+    EXPECT_TRUE(layer.record.kept.mask_BLE().equal(mask));
     std::vector<RoutingRecord> records;
     records.push_back(std::move(layer.record));
     EXPECT_THAT(testing::message_of([&] { require_finite_scores(records); }),

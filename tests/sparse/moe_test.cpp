@@ -82,16 +82,16 @@ REFERENCE_TEST(RaceLayerCases, MatchTheReference, "moe/race") {
   RoutingRecord record;
   const at::Tensor y = layer.forward(x, record);
   fixture.expect_close(record.logits_BLE, "out.logits");
-  fixture.expect_close(record.mask_BLE, "out.mask");
+  fixture.expect_close(record.kept.mask_BLE(), "out.mask");
   fixture.expect_close(record.kappa.reshape({}), "out.kappa");
   fixture.expect_close(record.head_BLH, "out.head");
-  fixture.expect_close(record.assignment.offsets, "out.offsets");
-  fixture.expect_close(record.assignment.tokens, "out.tokens");
-  fixture.expect_close(record.assignment.loads(), "out.loads");
+  fixture.expect_close(record.kept.offsets(), "out.offsets");
+  fixture.expect_close(record.kept.token_P(), "out.tokens");
+  fixture.expect_close(record.kept.loads(), "out.loads");
   fixture.expect_close(y, "out.y");
   const at::Tensor zero = at::zeros({}, at::TensorOptions(at::kDouble));
-  fixture.expect_close(zero + max_violation(record.assignment.loads()), "out.maxvio");
-  fixture.expect_close(zero + combination_usage(record.mask_BLE.flatten(0, 1)),
+  fixture.expect_close(zero + max_violation(record.kept.loads()), "out.maxvio");
+  fixture.expect_close(zero + combination_usage(record.kept.mask_BLE().flatten(0, 1)),
                        "out.combination_usage_percent");
 
   at::Tensor loss = y.mul(fixture.in("cotangent")).sum();
@@ -100,7 +100,7 @@ REFERENCE_TEST(RaceLayerCases, MatchTheReference, "moe/race") {
   fixture.expect_close(record.logits_BLE.grad(), "out.logits_grad_of_y");
   // Point 4 of the notes on the paper: nothing reaches the score of a pair that was not kept.
   EXPECT_TRUE(record.logits_BLE.grad()
-                  .masked_select(record.mask_BLE.logical_not())
+                  .masked_select(record.kept.mask_BLE().logical_not())
                   .eq(0)
                   .all()
                   .item<bool>());
@@ -126,7 +126,7 @@ REFERENCE_TEST(RaceLayerCases, MatchTheReference, "moe/race") {
 
   threshold->fill_(config.at("infer_threshold").as_double());
   const at::Tensor inferred = layer.forward(x, record, /*training=*/false);
-  fixture.expect_close(record.mask_BLE, "out.infer.mask");
+  fixture.expect_close(record.kept.mask_BLE(), "out.infer.mask");
   fixture.expect_close(inferred, "out.infer.y");
   EXPECT_FALSE(record.head_BLH.defined());
   fixture.expect_all_checked();
@@ -155,7 +155,7 @@ REFERENCE_TEST(MoeCases, StrategiesAndGatesMatchTheReference, "moe/strategies") 
       const at::Tensor y = layer.forward(x, record);
       const std::string name = strategy + "." + gate + ".";
       fixture.expect_close(y, "out." + name + "y");
-      fixture.expect_close(record.mask_BLE, "out." + name + "mask");
+      fixture.expect_close(record.kept.mask_BLE(), "out." + name + "mask");
       y.mul(fixture.in("cotangent")).sum().backward();
       fixture.expect_close(x.grad(), "grad." + name + "x");
       for (const std::string& parameter : fixture.names_with_prefix("grad." + name + "moe.")) {
@@ -208,7 +208,7 @@ TEST(Moe, TinyRoutingByHand) {
   const at::Tensor y = one.forward(S, record);
   EXPECT_EQ(record.kappa.item<float>(), 1.5f);
   EXPECT_TRUE(
-      record.mask_BLE.equal(tensor_of({1, 0, 0, 0, 1, 0}).reshape({1, 2, 3}).to(at::kBool)));
+      record.kept.mask_BLE().equal(tensor_of({1, 0, 0, 0, 1, 0}).reshape({1, 2, 3}).to(at::kBool)));
   testing::expect_close(y[0][0], one.expert(0, S[0][0]).mul(2), 1e-5, 1e-6, "y_0");
   testing::expect_close(y[0][1], one.expert(1, S[0][1]).mul(1.5), 1e-5, 1e-6, "y_1");
 
@@ -216,7 +216,7 @@ TEST(Moe, TinyRoutingByHand) {
   more.forward(S, record);
   EXPECT_EQ(record.kappa.item<float>(), 1);
   EXPECT_TRUE(
-      record.mask_BLE.equal(tensor_of({1, 1, 0, 0, 1, 0}).reshape({1, 2, 3}).to(at::kBool)));
+      record.kept.mask_BLE().equal(tensor_of({1, 1, 0, 0, 1, 0}).reshape({1, 2, 3}).to(at::kBool)));
 }
 
 // Point 4: both selections fall on token 0.

@@ -62,7 +62,7 @@ TEST(Noise, TheOrderOfTokensIsNotMadeOfTheRoutersNoise) {
       random_normal({4, 64, 6}, "x"));
   // The words of tokens 0, 2, 4, ...
   const at::Tensor u_N = first_word(noise_of(record));
-  const at::Tensor kept_N = record.mask_BLE.flatten().reshape({-1, 2}).select(1, 0);
+  const at::Tensor kept_N = record.kept.mask_BLE().flatten().reshape({-1, 2}).select(1, 0);
   const double of_kept = u_N.masked_select(kept_N).mean().item<double>(),
                of_others = u_N.masked_select(kept_N.logical_not()).mean().item<double>();
   EXPECT_NEAR(of_kept, of_others, 0.2);  // 0.75 and 0.25 for the same words

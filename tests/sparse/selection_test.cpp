@@ -40,15 +40,15 @@ REFERENCE_TEST(SelectionCases, KeepThePairsOfTheReference, "routing/selection") 
       const at::Tensor logits = fixture.in("logits").clone().set_requires_grad(true);
       const Scores scores = scores_of(gate, logits);
       const Selected selected = strategy(strategy_name, logits, active).select(scores);
-      const Assignment pairs = make_assignment(selected.mask_BLE, scores.gate_BLE);
+      const Kept pairs = keep(selected.pairs, scores.gate_BLE);
 
-      fixture.expect_close(selected.mask_BLE, out + "mask");
+      fixture.expect_close(selected.mask_BLE(), out + "mask");
       fixture.expect_close(selected.kappa, out + "kappa");
-      fixture.expect_close(pairs.offsets, out + "offsets");
-      fixture.expect_close(pairs.tokens, out + "tokens");
-      fixture.expect_close(pairs.weights, out + "csr_weights");
+      fixture.expect_close(pairs.offsets(), out + "offsets");
+      fixture.expect_close(pairs.token_P(), out + "tokens");
+      fixture.expect_close(pairs.weights_P, out + "csr_weights");
       fixture.expect_close(pairs.loads(), out + "loads");
-      const at::Tensor weight = scores.gate_BLE.mul(selected.mask_BLE);
+      const at::Tensor weight = scores.gate_BLE.mul(selected.mask_BLE());
       fixture.expect_close(weight, out + "weight");
       if (!fixture.has("grad." + name + ".logits")) continue;
       weight.mul(fixture.in("cotangent")).sum().backward();
@@ -101,7 +101,8 @@ TEST(Selection, OffsetsOfTokensMatterToTheRaceOnly) {
   testing::expect_close(scores_of("softmax", shifted).gate_BLE,
                         scores_of("softmax", logits).gate_BLE, 0, 1e-6, "softmax");
   EXPECT_TRUE(race.select(scores_of("softmax", logits))
-                  .mask_BLE.equal(race.select(scores_of("softmax", shifted)).mask_BLE));
+                  .mask_BLE()
+                  .equal(race.select(scores_of("softmax", shifted)).mask_BLE()));
 }
 
 // Point 7, for the selection alone: which kinds see the other samples of a batch.
@@ -125,7 +126,7 @@ TEST(Selection, ThresholdDoesNotSeeTheRestOfTheBatch) {
     const Selected alone =
         selector.select({logits[1].unsqueeze(0), logits[1].unsqueeze(0), logits[1].unsqueeze(0)},
                         /*training=*/false);
-    EXPECT_TRUE(alone.mask_BLE.equal(mask.narrow(0, 1, 1))) << name;
+    EXPECT_TRUE(alone.mask_BLE().equal(mask.narrow(0, 1, 1))) << name;
     EXPECT_FALSE(alone.kappa.defined()) << name;
     EXPECT_TRUE(alone.pending.empty()) << name;
   }

@@ -19,9 +19,9 @@ class TanhExperts : public Experts {
   explicit TanhExperts(const Args& args)
       : Experts(*args.parent, "experts"),
         weight_(*this, "weight", {args.experts, args.D, args.D}, nn::Init::normal(1)) {}
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
-    const at::Tensor x_PD = x_TD.index_select(0, pairs.tokens);
+    const at::Tensor x_PD = x_TD.index_select(0, pairs.token_P());
     return combine(grouped_linear(x_PD, pairs, *weight_, {}).tanh(), pairs, x_TD);
   }
 

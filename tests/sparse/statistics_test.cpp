@@ -32,8 +32,8 @@ TEST(Statistics, MaxViolationIsTheExcessOverTheMean) {
 
 RoutingRecord record_of(const std::vector<float>& mask, at::IntArrayRef shape_BLE) {
   RoutingRecord record;
-  record.mask_BLE = tensor_of(mask).reshape(shape_BLE).to(at::kBool);
-  record.assignment = make_assignment(record.mask_BLE, record.mask_BLE.to(at::kFloat));
+  const at::Tensor mask_BLE = tensor_of(mask).reshape(shape_BLE).to(at::kBool);
+  record.kept = keep(Pairs::of_mask(mask_BLE), mask_BLE.to(at::kFloat));
   return record;
 }
 

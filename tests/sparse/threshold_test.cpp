@@ -94,7 +94,7 @@ REFERENCE_TEST(ThresholdCases, FollowTheReference, "routing/threshold") {
     }
     fixture.expect_close(kappa, "out.kappa");
     fixture.expect_close(tau, out + ".tau");
-    const at::Tensor mask = race.select(fixture.in("infer_logits"), false).mask_BLE;
+    const at::Tensor mask = race.select(fixture.in("infer_logits"), false).mask_BLE();
     fixture.expect_close(mask, out + ".infer_mask");
     fixture.expect_close(mask.mul(fixture.in("infer_logits")), out + ".infer_weight");
   }
@@ -103,7 +103,7 @@ REFERENCE_TEST(ThresholdCases, FollowTheReference, "routing/threshold") {
   const Race equal("", equal_logits.size(1), equal_logits.size(2),
                    1);  // equality counts as selected
   equal.tau().copy_(fixture.in("equal_tau"));
-  fixture.expect_close(equal.select(equal_logits, false).mask_BLE, "out.equal_mask");
+  fixture.expect_close(equal.select(equal_logits, false).mask_BLE(), "out.equal_mask");
   fixture.expect_all_checked();
 }
 
@@ -152,7 +152,7 @@ TEST(Threshold, KeepsKExpertsATokenOnAStationaryStream) {
   EXPECT_NEAR(race.tau().item<double>(), 0.67449, 0.02);
   for (int64_t i = 0; i < batches; ++i) {
     const at::Tensor logits = random_normal({batch, tokens, experts}, "fresh " + std::to_string(i));
-    kept += race.select(logits, false).mask_BLE.sum().item<double>();
+    kept += race.select(logits, false).mask_BLE().sum().item<double>();
   }
   // The deviation of the mean is sqrt(8 * 3/16 / 12800) = 0.011; a threshold off by 0.02 adds 0.05.
   EXPECT_NEAR(kept / (batches * batch * tokens), 2, 0.08);
@@ -162,7 +162,7 @@ TEST(Threshold, ExactValueKeepsKExpertsATokenOfItsSample) {
   const Race race("", 16, 8, 2);
   const at::Tensor scores = random_normal({64, 16, 8}, "calibration");
   race.tau().copy_(race.selection().exact_threshold(scores));
-  EXPECT_EQ(race.select(scores, false).mask_BLE.sum().item<int64_t>(), 64 * 16 * 2);
+  EXPECT_EQ(race.select(scores, false).mask_BLE().sum().item<int64_t>(), 64 * 16 * 2);
 }
 
 TEST(Threshold, RefusesAMomentumAboveOne) {

@@ -150,7 +150,8 @@ TEST(Truncation, TheLoadLossNeedsWholeChoices) {
   const at::Tensor logits = random_normal({1, 4, 4}, "load");
   const Scores scores = testing::scores_of("softmax", logits);
   const auto message = [&](double active) {
-    RoutingRecord record = testing::record_of(scores, {.mask_BLE = logits.gt(0)}, active);
+    RoutingRecord record =
+        testing::record_of(scores, {.pairs = Pairs::of_mask(logits.gt(0))}, active);
     record.extras = {{"clean_logits", logits}, {"noise_scale", logits.abs().add(1)}};
     return message_of([&] { testing::loss_of("load", record); });
   };

@@ -26,11 +26,10 @@ RoutingRecord record_of(Choice choice, double active, int64_t kept, int64_t E) {
   RoutingRecord record;
   record.choice = choice;
   record.active = active;
-  record.mask_BLE = at::zeros({1, 4, E}, at::TensorOptions(at::kBool));
-  record.mask_BLE.narrow(2, 0, kept).fill_(true);
-  record.chosen_BLE = record.mask_BLE;
+  const at::Tensor mask_BLE = at::zeros({1, 4, E}, at::TensorOptions(at::kBool));
+  mask_BLE.narrow(2, 0, kept).fill_(true);
+  record.kept = keep(Pairs::of_mask(mask_BLE), mask_BLE.to(at::kFloat));
   record.logits_BLE = at::zeros({1, 4, E});
-  record.assignment = make_assignment(record.mask_BLE, record.mask_BLE.to(at::kFloat));
   return record;
 }
 

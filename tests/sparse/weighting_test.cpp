@@ -21,7 +21,7 @@ REFERENCE_TEST(WeightingCases, ConventionsOfTokenChoiceMatchTheReference,
   const Selected selected =
       Selector("kind = \"token\"", scores.gate_BLE.sizes(), fixture.config().at("k").as_double())
           .select(scores);
-  fixture.expect_close(selected.mask_BLE[0], "out.mask");
+  fixture.expect_close(selected.mask_BLE()[0], "out.mask");
   const std::pair<const char*, const char*> conventions[] = {
       {"raw", "gate"}, {"renormalised", "sum"}, {"survivors", "softmax"}, {"one", "one"}};
   for (const auto& [name, kind] : conventions) {
@@ -41,11 +41,11 @@ REFERENCE_TEST(WeightingCases, ExpertChoiceMatchesTheReference, "routing/kind_ex
   const double capacity = fixture.config().at("capacity").as_double();
   const Scores scores = scores_of("softmax", logits);
   const Selected selected = Selector("kind = \"expert\"", logits.sizes(), capacity).select(scores);
-  fixture.expect_close(selected.mask_BLE, "out.mask");
+  fixture.expect_close(selected.mask_BLE(), "out.mask");
   const int64_t kept = fixture.out("tokens").size(2);
   EXPECT_EQ(kept, fixture.config().at("tokens_per_expert").as_int());
   // The kept tokens of each expert, best first.
-  const at::Tensor kept_BEL = scores.gate_BLE.mul(selected.mask_BLE).transpose(1, 2);
+  const at::Tensor kept_BEL = scores.gate_BLE.mul(selected.mask_BLE()).transpose(1, 2);
   const at::Tensor order = std::get<1>(kept_BEL.sort(/*stable=*/true, -1, /*descending=*/true));
   fixture.expect_close(order.narrow(-1, 0, kept), "out.tokens");
   for (const auto& [name, kind] : {std::pair("raw", "gate"), std::pair("renormalised", "sum")}) {
@@ -63,7 +63,8 @@ REFERENCE_TEST(WeightingCases, ExpertChoiceMatchesTheReference, "routing/kind_ex
 TEST(Weighting, ATokenWithoutAPairHasNoWeightAndNoGradient) {
   const at::Tensor logits = tensor_of({1, 2, 3, 4}).reshape({1, 2, 2}).set_requires_grad(true);
   const Scores scores = scores_of("softmax", logits);
-  const Selected selected{.mask_BLE = tensor_of({1, 1, 0, 0}).reshape({1, 2, 2}).to(at::kBool)};
+  const Selected selected{
+      .pairs = Pairs::of_mask(tensor_of({1, 1, 0, 0}).reshape({1, 2, 2}).to(at::kBool))};
   for (const char* kind : {"gate", "sum", "softmax", "one"}) {
     const at::Tensor weights =
         testing::weights_of(std::string("kind = \"") + kind + "\"", scores, selected);

@@ -20,7 +20,7 @@ sparse::Scores scores_of(const std::string& gate, const at::Tensor& logits_BLE) 
 
 at::Tensor weights_of(const std::string& toml, const sparse::Scores& scores,
                       const sparse::Selected& selected) {
-  return make<sparse::Weighting>(toml, {})->weights(scores, selected).mul(selected.mask_BLE);
+  return make<sparse::Weighting>(toml, {})->weights(scores, selected).mul(selected.mask_BLE());
 }
 
 sparse::RoutingRecord record_of(const sparse::Scores& scores, const sparse::Selected& selected,
@@ -30,10 +30,9 @@ sparse::RoutingRecord record_of(const sparse::Scores& scores, const sparse::Sele
   record.active = active;
   record.logits_BLE = scores.logits_BLE;
   record.gate_BLE = scores.gate_BLE;
-  record.mask_BLE = selected.mask_BLE;
-  record.chosen_BLE = selected.chosen();
-  record.assignment = sparse::make_assignment(
-      selected.mask_BLE, make<sparse::Weighting>(weighting, {})->weights(scores, selected));
+  record.kept = sparse::keep(selected.pairs,
+                             make<sparse::Weighting>(weighting, {})->weights(scores, selected));
+  record.kept.before_drops = selected.before_drops;
   return record;
 }
 

@@ -19,7 +19,7 @@ class Selector {
   }
   /// The kept pairs of raw logits.
   at::Tensor mask(const at::Tensor& logits_BLE, bool training = true) const {
-    return select({logits_BLE, logits_BLE, logits_BLE}, training).mask_BLE;
+    return select({logits_BLE, logits_BLE, logits_BLE}, training).mask_BLE();
   }
   sparse::Selection& operator*() const { return *selection_; }
   sparse::Selection* operator->() const { return selection_.get(); }

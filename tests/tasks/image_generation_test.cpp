@@ -310,9 +310,9 @@ TEST(ImageGeneration, RoutingIsThatOfFixedTrainingBatchesByTopK) {
       EXPECT_TRUE(batch.losses.empty());
       for (const auto& record : batch.routing) {
         // Race keeps exactly B * L * k pairs.
-        EXPECT_EQ(record.assignment.pairs(), 6 * 16 * 2);
+        EXPECT_EQ(record.kept.count(), 6 * 16 * 2);
         EXPECT_FALSE(record.gate_BLE.requires_grad());
-        masks.push_back(record.mask_BLE);
+        masks.push_back(record.kept.mask_BLE());
       }
     });
     return at::cat(masks);

@@ -28,8 +28,7 @@ at::Tensor RecordingModel::forward(const at::Tensor& x, const nn::ForwardContext
     const at::Tensor mask = at::ones({x.size(0), tokens(), 1}, at::kBool);
     ctx.routing->push_back({.layer = "layer." + std::to_string(i),
                             .active = 1,
-                            .mask_BLE = mask,
-                            .assignment = sparse::make_assignment(mask, mask.to(at::kFloat)),
+                            .kept = sparse::keep(sparse::Pairs::of_mask(mask), mask.to(at::kFloat)),
                             .losses = &layer_losses[i]});
   }
   const at::Tensor y = scale_->mul(x);

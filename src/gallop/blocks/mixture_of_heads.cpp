@@ -1,4 +1,3 @@
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
 #include <optional>
@@ -7,7 +6,7 @@
 #include "gallop/blocks/attention.h"
 #include "gallop/config/registry.h"
 #include "gallop/ops/precision.h"
-#include "gallop/ops/topk_mask.h"
+#include "gallop/sparse/choice/chooser.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::blocks {
@@ -22,6 +21,37 @@ struct MixtureOfHeadsSettings : config::Fields<MixtureOfHeadsSettings> {
             config::at_least(0));
     v.table("losses", losses, "losses that read which heads were chosen");
   }
+};
+
+nn::LinearOptions router_options() {
+  return {.bias = false, .attributes = {.beside = true, .role = nn::Role::router}};
+}
+
+// W, under the name that it has in published weights.
+class HeadRouter : public sparse::Router {
+ public:
+  HeadRouter(nn::Module& parent, int64_t D, int64_t heads)
+      : Router(parent, ""), linear_(*this, "wg", D, heads, router_options()) {}
+  sparse::Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext&) const override {
+    return {.logits_BLE = linear_.forward(x_BLD)};
+  }
+
+ private:
+  nn::Linear linear_;
+};
+
+// k p / sum of the chosen p.
+class HeadWeighting : public sparse::Weighting {
+ public:
+  explicit HeadWeighting(int64_t active) : active_(active) {}
+  at::Tensor weights(const sparse::Scores& scores,
+                     const sparse::Selected& selected) const override {
+    const at::Tensor kept_BLR = scores.gate_BLE.mul(selected.mask_BLE());
+    return kept_BLR.div(kept_BLR.sum(-1, /*keepdim=*/true)).mul(active_);
+  }
+
+ private:
+  int64_t active_;
 };
 
 // MoH by its code: each head's output is multiplied by a gate. With S shared heads and k of the R
@@ -42,12 +72,10 @@ class MixtureOfHeads : public MultiHead {
     require(active_ > 0 || routed == 0, name(), ": no token would use ", routed,
             " of the heads: give attention.active, or share all");
     sparse::require_shown(name(), losses_, {}, "the attention 'moh' does not show");
-    const nn::LinearOptions no_bias{.bias = false,
-                                    .attributes = {.beside = true, .role = nn::Role::router}};
-    if (active_ > 0) choice_.emplace(*this, "wg", args.D, routed, no_bias);
-    if (active_ > 0 && shared_ > 0) kinds_.emplace(*this, "wg_0", args.D, 2, no_bias);
+    if (active_ > 0) choose_among(routed, args.D);
+    if (active_ > 0 && shared_ > 0) kinds_.emplace(*this, "wg_0", args.D, 2, router_options());
     // A softmax over one head is 1.
-    if (shared_ > 1) among_shared_.emplace(*this, "wg_1", args.D, shared_, no_bias);
+    if (shared_ > 1) among_shared_.emplace(*this, "wg_1", args.D, shared_, router_options());
   }
 
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
@@ -67,12 +95,29 @@ class MixtureOfHeads : public MultiHead {
   }
 
  private:
+  void choose_among(int64_t heads, int64_t D) {
+    const auto active = static_cast<double>(active_);
+    sparse::Chooser::Parts parts{
+        .router = std::make_unique<HeadRouter>(*this, D, heads),
+        .gate = config::make<sparse::Gate>(config::Component("gate", "softmax"), {}),
+        .selection = config::make<sparse::Selection>(
+            config::Component("selection", "token"),
+            {.parent = this, .experts = heads, .active = active, .D = D}),
+        .weighting = std::make_unique<HeadWeighting>(active_)};
+    chooser_.emplace(std::move(parts), sparse::Chooser::Args{.parent = this,
+                                                             .choice = sparse::Choice::head,
+                                                             .D = D,
+                                                             .candidates = heads,
+                                                             .active = active,
+                                                             .losses = &losses_});
+  }
+
   // [B, L, N]; the order of their scores decides, so they stay float32.
   at::Tensor gates(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
     const ops::PrecisionGuard exact(ops::Precision::float32);
     std::vector<at::Tensor> gates;
     if (shared_ > 0) gates.push_back(of_shared(x_BLD));
-    if (active_ > 0) gates.push_back(of_chosen(x_BLD, ctx));
+    if (active_ > 0) gates.push_back(chooser_->choose(x_BLD, ctx).weights_BLE());
     if (kinds_) {
       const at::Tensor twice_BL2 = kinds_->forward(x_BLD).softmax(-1).mul(2);
       for (int64_t i = 0; i < 2; ++i) gates[i] = gates[i].mul(twice_BL2.narrow(-1, i, 1));
@@ -85,37 +130,11 @@ class MixtureOfHeads : public MultiHead {
     return among_shared_->forward(x_BLD).softmax(-1).mul(shared_);
   }
 
-  at::Tensor of_chosen(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
-    const at::Tensor logits_BLR = choice_->forward(x_BLD), p_BLR = logits_BLR.softmax(-1);
-    at::Tensor mask_BLR;
-    {
-      const at::NoGradGuard no_grad;
-      const at::Tensor p_TR = p_BLR.flatten(0, 1).contiguous();
-      mask_BLR = ops::topk_mask(p_TR, active_).mask_RN.reshape(p_BLR.sizes());
-    }
-    const at::Tensor kept_BLR = p_BLR.mul(mask_BLR);
-    const at::Tensor gate_BLR = kept_BLR.div(kept_BLR.sum(-1, /*keepdim=*/true)).mul(active_);
-    if (ctx.routing != nullptr) {
-      ctx.routing->push_back({.layer = name(),
-                              .choice = sparse::Choice::head,
-                              .active = static_cast<double>(active_),
-                              .logits_BLE = logits_BLR,
-                              .gate_BLE = p_BLR,
-                              .mask_BLE = mask_BLR,
-                              .chosen_BLE = mask_BLR,
-                              .assignment = sparse::make_assignment(mask_BLR, gate_BLR),
-                              .x_BLD = ctx.training ? x_BLD : at::Tensor(),
-                              .label_B = ctx.label_B,
-                              .timestep_B = ctx.timestep_B,
-                              .losses = &losses_});
-    }
-    return gate_BLR;
-  }
-
   double width_;
   int64_t shared_, active_;
   std::vector<std::unique_ptr<sparse::SparseLoss>> losses_;
-  std::optional<nn::Linear> choice_, kinds_, among_shared_;
+  std::optional<sparse::Chooser> chooser_;
+  std::optional<nn::Linear> kinds_, among_shared_;
 };
 
 const config::Register<Attention, MixtureOfHeadsSettings> registered{

@@ -146,7 +146,7 @@ at::Tensor used_by(const std::vector<sparse::RoutingRecord>& records) {
   std::vector<at::Tensor> used;
   for (const sparse::RoutingRecord& record : records) {
     if (record.selection == nullptr || record.selection->threshold() == nullptr) continue;
-    used.push_back(record.mask_BLE.sum({1, 2}).to(at::kDouble).div(record.mask_BLE.size(1)));
+    used.push_back(record.kept.count_B().to(at::kDouble).div(record.kept.tokens()));
   }
   return used.empty() ? at::Tensor() : at::stack(used).mean(0);
 }

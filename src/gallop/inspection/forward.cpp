@@ -121,7 +121,7 @@ void add_routing(const std::vector<sparse::RoutingRecord>& routing, NamedTensors
     const sparse::RoutingRecord& record = routing[i];
     const std::string name = "routing." + std::to_string(i);
     results.emplace_back(name + ".logits", record.logits_BLE);
-    results.emplace_back(name + ".mask", record.mask_BLE);
+    results.emplace_back(name + ".mask", record.kept.mask_BLE());
     const nn::Parameter* threshold =
         record.selection != nullptr ? record.selection->threshold() : nullptr;
     if (threshold != nullptr) {

@@ -11,7 +11,7 @@ struct GroupedMlpWeights {
 
 /// y_t = sum over pairs p of token t, in order of the pairs, of weights_p * (W2_e gelu_tanh(W1_e
 /// x_t + b1_e) + b2_e). x_TD; offsets [E+1] int64 on the CPU and tokens_P int64 as in
-/// sparse::Assignment; returns [T, D], exact zeros for tokens without a pair. Differentiable in x,
+/// sparse::Pairs; returns [T, D], exact zeros for tokens without a pair. Differentiable in x,
 /// weights and all four tensors. Offsets that do not ascend from 0 to P, tokens out of range and
 /// sizes or types that do not fit are Errors. PrecisionGuard says how the operands of the products
 /// are rounded; Error where it wants what this CPU does not have.

@@ -128,19 +128,70 @@ struct Entry {
 };
 
 template <class Scalar>
+bool comes_before(const Entry<Scalar>& a, const Entry<Scalar>& b) {
+  return a.value != b.value ? a.value > b.value : a.index < b.index;
+}
+
+// NaN would break the strict order.
+template <class Scalar>
+Scalar ordered(Scalar key) {
+  return std::isnan(key) ? -std::numeric_limits<Scalar>::infinity() : key;
+}
+
+template <class Scalar>
 int64_t select_row(const Scalar* key, int64_t N, int64_t K, std::vector<Entry<Scalar>>& scratch,
                    bool* mask) {
   scratch.resize(N);
   for (int64_t n = 0; n < N; ++n) {
-    // NaN would break the strict order that nth_element relies on.
-    scratch[n] = {std::isnan(key[n]) ? -std::numeric_limits<Scalar>::infinity() : key[n], n};
+    scratch[n] = {ordered(key[n]), n};
   }
-  const auto before = [](const Entry<Scalar>& a, const Entry<Scalar>& b) {
-    return a.value != b.value ? a.value > b.value : a.index < b.index;
-  };
-  std::nth_element(scratch.begin(), scratch.begin() + (K - 1), scratch.end(), before);
+  std::nth_element(scratch.begin(), scratch.begin() + (K - 1), scratch.end(), comes_before<Scalar>);
   for (int64_t i = 0; i < K; ++i) mask[scratch[i].index] = true;
   return scratch[K - 1].index;
+}
+
+// Few of many: the best so far stay sorted, and hardly any other one gets in.
+template <class Scalar>
+void few_of_row(const Scalar* key, int64_t N, int64_t K, std::vector<Entry<Scalar>>& best) {
+  best.clear();
+  for (int64_t n = 0; n < N; ++n) {
+    const Entry<Scalar> entry{ordered(key[n]), n};
+    const bool full = static_cast<int64_t>(best.size()) == K;
+    if (full && !(entry.value > best.back().value)) continue;  // the earlier of equal ones stays
+    if (full) best.pop_back();
+    best.insert(std::upper_bound(best.begin(), best.end(), entry, comes_before<Scalar>), entry);
+  }
+}
+
+template <class Scalar>
+void best_of_row(const Scalar* key, int64_t N, int64_t K, std::vector<Entry<Scalar>>& scratch,
+                 int64_t* best) {
+  constexpr int64_t few = 32;
+  if (K <= few) {
+    few_of_row(key, N, K, scratch);
+  } else {
+    scratch.resize(N);
+    for (int64_t n = 0; n < N; ++n) scratch[n] = {ordered(key[n]), n};
+    std::nth_element(scratch.begin(), scratch.begin() + (K - 1), scratch.end(),
+                     comes_before<Scalar>);
+    std::sort(scratch.begin(), scratch.begin() + K, comes_before<Scalar>);
+  }
+  for (int64_t i = 0; i < K; ++i) best[i] = scratch[i].index;
+}
+
+template <class Scalar>
+at::Tensor best_on_cpu(const at::Tensor& key_RN, int64_t K) {
+  const int64_t R = key_RN.size(0), N = key_RN.size(1);
+  at::Tensor index_RK = at::empty({R, K}, at::TensorOptions(at::kLong));
+  const Scalar* key = key_RN.const_data_ptr<Scalar>();
+  int64_t* index = index_RK.mutable_data_ptr<int64_t>();
+  parallel_parts(R, std::max<int64_t>(1, 32768 / N), N, [&](int64_t begin, int64_t end) {
+    std::vector<Entry<Scalar>> scratch;
+    for (int64_t r = begin; r < end; ++r) {
+      best_of_row(key + r * N, N, K, scratch, index + r * K);
+    }
+  });
+  return index_RK;
 }
 
 template <class Scalar>
@@ -187,6 +238,18 @@ at::Tensor ranking(const at::Tensor& key_RN) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   return std::get<1>(at::sort(key_RN.nan_to_num(-infinity, infinity, -infinity), /*stable=*/true,
                               /*dim=*/1, /*descending=*/true));
+}
+
+at::Tensor topk(const at::Tensor& key_RN, int64_t K) {
+  check(key_RN, K);
+  const auto type = key_RN.scalar_type();
+  if (K == 0 || !key_RN.is_cpu() || (type != at::kFloat && type != at::kDouble)) {
+    return ranking(key_RN).narrow(1, 0, K);
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor contiguous = key_RN.contiguous();
+  return type == at::kFloat ? best_on_cpu<float>(contiguous, K)
+                            : best_on_cpu<double>(contiguous, K);
 }
 
 TopK topk_mask(const at::Tensor& key_RN, int64_t K) {

@@ -17,6 +17,9 @@ TopK topk_mask(const at::Tensor& key_RN, int64_t K);
 /// The same by a stable sort, in plain ATen.
 TopK topk_mask_reference(const at::Tensor& key_RN, int64_t K);
 
+/// The K first of them, best first: int64 [R, K], without a mask of the row.
+at::Tensor topk(const at::Tensor& key_RN, int64_t K);
+
 /// The indices of each row in that order, int64 [R, N]; no gradient.
 at::Tensor ranking(const at::Tensor& key_RN);
 

@@ -17,6 +17,9 @@ double max_violation(const at::Tensor& loads_E) {
 
 namespace {
 
+// A table of all pairs of them has at most 16 million numbers.
+constexpr int64_t most_combined = 4096;
+
 at::Tensor together_of(const at::Tensor& mask_TE) {
   const at::Tensor mask = mask_TE.to(at::kDouble);  // counts up to 2^53 stay exact
   return mask.t().matmul(mask).to(at::kCPU, at::kLong);
@@ -55,17 +58,19 @@ void RoutingTotals::add(const std::vector<RoutingRecord>& records) {
   for (size_t i = 0; i < records.size(); ++i) {
     const RoutingRecord& record = records[i];
     Layer& layer = layers_.at(i);
-    const at::Tensor mask_TE = record.mask_BLE.reshape({-1, record.mask_BLE.size(-1)});
-    const at::Tensor loads_E = record.assignment.loads();
+    const Kept& kept = record.kept;
+    const at::Tensor loads_E = kept.loads();
     layer.choice = record.choice;
     layer.active = record.active;
-    layer.tokens += mask_TE.size(0);
-    layer.starved += mask_TE.size(0) - mask_TE.any(1).sum().item<int64_t>();
+    layer.tokens += kept.samples() * kept.tokens();
+    layer.starved += kept.starved();
     layer.loads_E = layer.loads_E.defined() ? layer.loads_E.add(loads_E) : loads_E;
     if (!detailed_) continue;
-    const at::Tensor together_EE = together_of(mask_TE);
-    layer.together_EE =
-        layer.together_EE.defined() ? layer.together_EE.add(together_EE) : together_EE;
+    if (kept.candidates() <= most_combined) {
+      const at::Tensor together_EE = together_of(kept.mask_BLE().reshape({-1, kept.candidates()}));
+      layer.together_EE =
+          layer.together_EE.defined() ? layer.together_EE.add(together_EE) : together_EE;
+    }
     layer.entropy += entropy_of(record.logits_BLE).to(at::kDouble).sum().item<double>();
   }
 }
@@ -109,7 +114,10 @@ RoutingStatistics RoutingTotals::statistics(Choice choice) const {
         static_cast<double>(layer.loads_E.sum().item<int64_t>()) / tokens / layers;
     mean.max_violation += max_violation(layer.loads_E) / layers;
     if (detailed_) {
-      mean.combination_usage += combination_usage_of(layer.together_EE) / layers;
+      mean.combination_usage +=
+          (layer.together_EE.defined() ? combination_usage_of(layer.together_EE)
+                                       : std::numeric_limits<double>::quiet_NaN()) /
+          layers;
       mean.entropy += layer.entropy / tokens / layers;
     }
     mean.starved += static_cast<double>(layer.starved) / tokens / layers;

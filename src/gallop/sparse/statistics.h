@@ -29,8 +29,10 @@ struct RoutingStatistics {
   double max_violation = 0;
   double starved = 0;  ///< share of tokens with no expert
   // Of detailed totals only:
-  double combination_usage = 0;  ///< percent
-  double entropy = 0;  ///< mean over tokens, of softmax(logits), in nats: ln E when undecided
+  double combination_usage = 0;  ///< percent; NaN where a layer has more than 4,096 candidates
+  /// Mean over tokens, of softmax(logits), in nats: ln E when undecided. Of lists: over the places,
+  /// and summed over the queries of a token.
+  double entropy = 0;
 };
 
 /// Counts over several forwards of one model, so that the statistics of a set do not depend on the

@@ -136,11 +136,11 @@ TEST_F(Upcycle, RaceStartsNearTheDenseModelOnAverage) {
   std::vector<sparse::RoutingRecord> routing;
   model->forward(x, {.training = true, .timestep_B = t, .label_B = y, .routing = &routing});
   for (const sparse::RoutingRecord& record : routing) {
-    EXPECT_EQ(record.assignment.pairs(), 2 * 2 * 49);
+    EXPECT_EQ(record.kept.count(), 2 * 2 * 49);
     // The tokens, and the copies, are told apart; the parts of a copy are not yet.
     const at::Tensor logits_BLE = record.logits_BLE.detach();
     // The best quarter of normal scores lies 1.27 deviations above their mean.
-    EXPECT_NEAR(record.assignment.weights.mean().item<double>(), 1,
+    EXPECT_NEAR(record.kept.weights_P.mean().item<double>(), 1,
                 1.5 * logits_BLE.std().item<double>());
     EXPECT_TRUE(at::equal(logits_BLE.select(-1, 2), logits_BLE.select(-1, 3)));
     EXPECT_FALSE(at::equal(logits_BLE.select(-1, 1), logits_BLE.select(-1, 2)));

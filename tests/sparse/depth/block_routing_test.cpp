@@ -161,7 +161,7 @@ REFERENCE_TEST(MorCases, ExpertChoiceMatchesTheReference, "routing/kind_mor_expe
   ASSERT_EQ(routing.size(), 1u);
   for (int64_t r = 0; r < depths; ++r) {
     const std::string name = "out.set" + std::to_string(r + 1);
-    const at::Tensor member_BL = routing[0].mask_BLE.select(-1, r);
+    const at::Tensor member_BL = routing[0].kept.mask_BLE().select(-1, r);
     const at::Tensor set_BK = member_BL.nonzero().select(1, 1).reshape({x.size(0), -1});
     fixture.expect_close(set_BK, name);
     EXPECT_EQ(set_BK.size(1), config.at("k").as_array().at(r).as_int());
@@ -193,7 +193,7 @@ REFERENCE_TEST(MorCases, TokenChoiceMatchesTheReference, "routing/kind_mor_token
   const at::Tensor out =
       block->forward(x.unsqueeze(0), stand_in(A), {.training = true, .routing = &routing});
   fixture.expect_close(out[0], "out.x");
-  const at::Tensor depth = routing.at(0).mask_BLE[0].to(at::kLong).argmax(-1).add(1);
+  const at::Tensor depth = routing.at(0).kept.mask_BLE()[0].to(at::kLong).argmax(-1).add(1);
   fixture.expect_close(depth, "out.depth");
   at::Tensor loss = out[0].mul(fixture.in("cotangent")).sum();
   for (const LossTotal& part : total_losses(routing, {})) {

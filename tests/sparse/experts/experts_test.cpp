@@ -38,7 +38,7 @@ class Bank {
   at::Tensor forward(const at::Tensor& x_TD, const at::Tensor& weight_TE,
                      const nn::ForwardContext& ctx = {.training = true}) const {
     const at::Tensor mask = weight_TE.ne(0).unsqueeze(0);
-    return experts_->forward(x_TD, make_assignment(mask, weight_TE.unsqueeze(0)), ctx);
+    return experts_->forward(x_TD, keep(Pairs::of_mask(mask), weight_TE.unsqueeze(0)), ctx);
   }
   const at::Tensor& operator[](const std::string& name) { return **root_.find_parameter(name); }
   nn::Module& root() { return root_; }
@@ -235,7 +235,7 @@ REFERENCE_TEST(AvgKCases, MatchTheReference, "routing/kind_avg_k_gate") {
       continue;
     }
     fixture.expect_close(logits[0], "out.gate");
-    fixture.expect_close(selected.mask_BLE[0], "out.mask");
+    fixture.expect_close(selected.mask_BLE()[0], "out.mask");
     fixture.expect_close(y, "out.y");
     y.mul(fixture.in("cotangent")).sum().backward();
     fixture.expect_close(x.grad(), "grad.x");

@@ -40,9 +40,10 @@ REFERENCE_TEST(FeedForwardCases, OneExpertMatchesTheReference, "activation/ffn")
 
   const at::Tensor x = fixture.in("x").clone().set_requires_grad(true);
   const at::Tensor all = at::ones({1, x.size(0) * x.size(1), 1});
-  const at::Tensor y =
-      expert->forward(x.flatten(0, 1), make_assignment(all.to(at::kBool), all), {.training = true})
-          .reshape(x.sizes());
+  const at::Tensor y = expert
+                           ->forward(x.flatten(0, 1), keep(Pairs::of_mask(all.to(at::kBool)), all),
+                                     {.training = true})
+                           .reshape(x.sizes());
   fixture.expect_close(y, "out.y");
   const at::Tensor loss = y.mul(fixture.in("cotangent")).sum();
   fixture.expect_close(loss, "out.loss");
@@ -80,7 +81,7 @@ REFERENCE_TEST(SmoeDropoutCases, LayerMatchesTheReference, "experts/smoe_dropout
     std::vector<RoutingRecord> records;
     const at::Tensor y = layer->forward(x.unsqueeze(0), {.training = true, .routing = &records})[0];
     fixture.expect_close(y, "out.y_k" + k.dump());
-    fixture.expect_close(weights_of(records.at(0))[0], "out.weight_k" + k.dump());
+    fixture.expect_close(records.at(0).kept.weights_BLE()[0], "out.weight_k" + k.dump());
     y.mul(fixture.in("cotangent_y_k" + k.dump())).sum().backward();
     for (const auto& [ours, theirs] : names) {
       const nn::Parameter& parameter = *root.find_parameter(ours);

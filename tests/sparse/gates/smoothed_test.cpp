@@ -30,7 +30,7 @@ REFERENCE_TEST(SmoothedGateCases, MatchTheReference, "routing/kind_smoothed_gate
     const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected);
     const std::string out = "out." + name + ".", grad = "grad." + name + ".";
     fixture.expect_close(scores.gate_BLE, out + "scores");
-    fixture.expect_close(selected.mask_BLE, out + "mask");
+    fixture.expect_close(selected.mask_BLE(), out + "mask");
     fixture.expect_close(weights, out + "weight");
     weights.mul(fixture.in("cotangent")).sum().backward();
     fixture.expect_close(u.grad(), grad + "u");

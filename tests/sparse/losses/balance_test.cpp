@@ -21,7 +21,7 @@ using testing::tensor_of;
 TEST(Balance, ScopeSaysWhichTokensMustBeEven) {
   const at::Tensor logits = tensor_of({100, 0, 100, 0, 0, 100, 0, 100}).reshape({2, 2, 2});
   const RoutingRecord record =
-      record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+      record_of(scores_of("softmax", logits), {.pairs = Pairs::of_mask(logits.gt(0))}, 1);
   EXPECT_NEAR(loss_of("balance", record).item<double>(), 1, 1e-6);
   EXPECT_NEAR(loss_of("balance", record, "scope = \"sequence\"").item<double>(), 2, 1e-6);
   // Weights of 1 stand for counts.
@@ -37,7 +37,8 @@ TEST(Balance, GlobalScopeCountsTheStepSoFar) {
   const at::Tensor first = tensor_of({100, 0, 100, 0}).reshape({1, 2, 2});
   StepSums step;
   const auto record = [&](const at::Tensor& logits) {
-    RoutingRecord made = record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+    RoutingRecord made =
+        record_of(scores_of("softmax", logits), {.pairs = Pairs::of_mask(logits.gt(0))}, 1);
     made.step = &step;
     return made;
   };
@@ -64,7 +65,8 @@ TEST(Balance, EarlierMicroBatchesCarryNoGradient) {
   StepSums step;
   for (const char* name : {"first", "second"}) {
     const at::Tensor logits = testing::random_normal({1, 4, 3}, name).set_requires_grad(true);
-    RoutingRecord record = record_of(scores_of("softmax", logits), {.mask_BLE = logits.gt(0)}, 1);
+    RoutingRecord record =
+        record_of(scores_of("softmax", logits), {.pairs = Pairs::of_mask(logits.gt(0))}, 1);
     record.step = &step;
     for (const char* kind : {"balance", "soft_balance", "importance", "router_similarity"}) {
       loss_of(kind, record, "scope = \"global\"").backward({}, /*retain_graph=*/true);
@@ -78,7 +80,7 @@ TEST(Balance, CountsAllChoicesOrTheFirst) {
   const float three = std::log(3.0f);
   const at::Tensor logits = tensor_of({three, 0, three, 0}).reshape({1, 2, 2});
   const RoutingRecord record =
-      record_of(scores_of("softmax", logits), {.mask_BLE = logits.ge(0)}, 2);
+      record_of(scores_of("softmax", logits), {.pairs = Pairs::of_mask(logits.ge(0))}, 2);
   EXPECT_NEAR(loss_of("balance", record).item<double>(), 1, 1e-6);
   EXPECT_NEAR(loss_of("balance", record, "count = \"first\"").item<double>(), 2 * 0.75, 1e-6);
 }
@@ -88,9 +90,11 @@ TEST(Balance, ReadsWhatWasChosenBeforeACapacityDroppedIt) {
   const at::Tensor chosen = logits.gt(0), kept = tensor_of({1, 0, 0, 0}).reshape({1, 2, 2});
   const Scores scores = scores_of("softmax", logits);
   const double before =
-      loss_of("balance", record_of(scores, {.mask_BLE = chosen}, 1)).item<double>();
-  EXPECT_EQ(loss_of("balance",
-                    record_of(scores, {.mask_BLE = kept.to(at::kBool), .chosen_BLE = chosen}, 1))
+      loss_of("balance", record_of(scores, {.pairs = Pairs::of_mask(chosen)}, 1)).item<double>();
+  EXPECT_EQ(loss_of("balance", record_of(scores,
+                                         {.pairs = Pairs::of_mask(kept.to(at::kBool)),
+                                          .before_drops = Pairs::of_mask(chosen)},
+                                         1))
                 .item<double>(),
             before);
 }
@@ -99,7 +103,8 @@ TEST(Balance, ReadsWhatWasChosenBeforeACapacityDroppedIt) {
 // less; without it and with q = 1.1 the maximum over 8 is 1.8775 (the notes on DynMoLE).
 TEST(Entropy, OfUniformAndCertainRouting) {
   const at::Tensor uniform = at::zeros({1, 3, 8});
-  RoutingRecord record = record_of(scores_of("softmax", uniform), {.mask_BLE = uniform.eq(0)}, 8);
+  RoutingRecord record =
+      record_of(scores_of("softmax", uniform), {.pairs = Pairs::of_mask(uniform.eq(0))}, 8);
   const auto entropy = [&](const std::string& toml) {
     return loss_of("entropy", record, toml).item<double>();
   };
@@ -117,7 +122,8 @@ TEST(Entropy, OfUniformAndCertainRouting) {
 
 TEST(Losses, OneExpertHasNothingToBalance) {
   const at::Tensor logits = at::ones({1, 4, 1});
-  RoutingRecord record = record_of(scores_of("sigmoid", logits), {.mask_BLE = logits.gt(0)}, 1);
+  RoutingRecord record =
+      record_of(scores_of("sigmoid", logits), {.pairs = Pairs::of_mask(logits.gt(0))}, 1);
   record.extras = {{"clean_logits", logits}, {"noise_scale", logits}};
   EXPECT_EQ(loss_of("importance", record).item<double>(), 0);
   EXPECT_EQ(loss_of("load", record).item<double>(), 0);
@@ -129,7 +135,7 @@ TEST(Losses, OneExpertHasNothingToBalance) {
 TEST(Losses, SayWhatTheirRouterDoesNotShow) {
   const at::Tensor logits = at::zeros({1, 4, 2});
   const RoutingRecord record =
-      record_of(scores_of("sigmoid", logits), {.mask_BLE = logits.eq(0)}, 1);
+      record_of(scores_of("sigmoid", logits), {.pairs = Pairs::of_mask(logits.eq(0))}, 1);
   EXPECT_THROW(loss_of("load", record), Error);
   EXPECT_THROW(loss_of("contrastive", record), Error);
 }

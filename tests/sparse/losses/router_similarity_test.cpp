@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
-#include "gallop/sparse/choice/assignment.h"
+#include "gallop/sparse/choice/kept.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/sparse/statistics.h"
 #include "tests/support/fixture.h"
@@ -29,13 +29,13 @@ REFERENCE_TEST(SparseLossCases, LossesAndStatisticsMatchTheReference, "routing/l
   const auto loss = testing::make<SparseLoss>("kind = \"router_similarity\"\nweight = 1", {});
   RoutingRecord record;
   record.logits_BLE = logits;
-  record.mask_BLE = fixture.in("mask").to(at::kBool);
+  record.kept = keep(Pairs::of_mask(fixture.in("mask").to(at::kBool)), logits.detach());
   const at::Tensor value = loss->value(record, {});
   fixture.expect_close(value, "out.rsl");
   value.backward();
   fixture.expect_close(logits.grad(), "grad.rsl.logits");
 
-  const at::Tensor loads = make_assignment(record.mask_BLE, logits).loads();
+  const at::Tensor loads = record.kept.loads();
   fixture.expect_close(loads, "out.loads");
   const at::Tensor usage = at::zeros({}, at::TensorOptions(at::kDouble));
   fixture.expect_close(usage + combination_usage(mask_TE), "out.combination_usage_percent");
@@ -44,7 +44,6 @@ REFERENCE_TEST(SparseLossCases, LossesAndStatisticsMatchTheReference, "routing/l
   } else {
     EXPECT_TRUE(std::isnan(max_violation(loads)));
   }
-  record.chosen_BLE = record.mask_BLE;
   for (const std::string kind : {"balance", "z"}) {
     const std::string name = kind == "z" ? "zloss" : kind;
     logits.mutable_grad().reset();

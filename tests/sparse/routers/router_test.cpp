@@ -72,7 +72,7 @@ REFERENCE_TEST(CosineRouterCases, MatchTheReference, "routing/kind_cosine_gate")
     const at::Tensor logits = router.forward(x.unsqueeze(0)).logits_BLE;
     const Choice choice = choose(logits, "softmax", "sum", config.at("k").as_double());
     fixture.expect_close(logits[0], "out." + name + ".logits");
-    fixture.expect_close(choice.selected.mask_BLE[0], "out." + name + ".mask");
+    fixture.expect_close(choice.selected.mask_BLE()[0], "out." + name + ".mask");
     fixture.expect_close(choice.weight_TE, "out." + name + ".weight");
     choice.weight_TE.mul(fixture.in("cotangent")).sum().backward();
     const std::string grad = "grad." + name + ".";
@@ -94,7 +94,7 @@ REFERENCE_TEST(CentroidRouterCases, MatchTheReference, "routing/kind_centroid_ga
     const at::Tensor logits = router.forward(x.unsqueeze(0)).logits_BLE;
     const Choice choice = choose(logits, "identity", "softmax", config.at("k").as_double());
     fixture.expect_close(logits[0].abs(), "out.distance");
-    fixture.expect_close(choice.selected.mask_BLE[0], "out." + rule + ".mask");
+    fixture.expect_close(choice.selected.mask_BLE()[0], "out." + rule + ".mask");
     fixture.expect_close(choice.weight_TE, "out." + rule + ".weight");
     choice.weight_TE.mul(fixture.in("cotangent")).sum().backward();
     fixture.expect_close(x.grad(), "grad." + rule + ".x");
@@ -116,7 +116,7 @@ REFERENCE_TEST(NoisyRouterCases, LossesMatchTheReference, "routing/kind_noisy_to
   const Scores scores = testing::scores_of("identity", noisy.unsqueeze(0));
   const Selected selected =
       Selector("kind = \"token\"", scores.gate_BLE.sizes(), active).select(scores);
-  fixture.expect_close(selected.mask_BLE[0], "out.mask");
+  fixture.expect_close(selected.mask_BLE()[0], "out.mask");
   const at::Tensor weights = testing::weights_of("kind = \"softmax\"", scores, selected)[0];
   fixture.expect_close(weights, "out.weight");
   fixture.expect_close(weights.sum(0), "out.importance");
@@ -166,7 +166,7 @@ REFERENCE_TEST(PrototypeRouterCases, ProMoeMatchesTheReference, "routing/kind_pr
   const Selector selector("kind = \"conditional\"", scores.gate_BLE.sizes(), active);
   const Selected selected = selector->select(
       scores, {.training = true, .unconditional_B = fixture.in("null_label").to(at::kBool)});
-  fixture.expect_close(selected.mask_BLE.squeeze(1), "out.mask");
+  fixture.expect_close(selected.mask_BLE().squeeze(1), "out.mask");
   const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected).squeeze(1);
   fixture.expect_close(weights, "out.weight");
   weights.mul(fixture.in("cotangent")).sum().backward({}, /*retain_graph=*/true);

@@ -49,10 +49,11 @@ REFERENCE_TEST(CapacityCases, Top1MatchesTheReference, "routing/kind_capacity_to
     fixture.expect_close(placed.expert_Tk.squeeze(1), "out.expert");
     fixture.expect_close(placed.kept_Tk.squeeze(1), out + "kept");
     fixture.expect_close(placed.location_Tk.squeeze(1), out + "location");
-    const Selected selected{.mask_BLE = at::zeros({T, E}, at::TensorOptions(at::kBool))
-                                            .scatter(1, placed.expert_Tk, placed.kept_Tk)
-                                            .unsqueeze(0)};
-    fixture.expect_close(selected.mask_BLE[0].sum(0), out + "loads");
+    const Selected selected{.pairs =
+                                Pairs::of_mask(at::zeros({T, E}, at::TensorOptions(at::kBool))
+                                                   .scatter(1, placed.expert_Tk, placed.kept_Tk)
+                                                   .unsqueeze(0))};
+    fixture.expect_close(selected.mask_BLE()[0].sum(0), out + "loads");
     const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected)[0];
     fixture.expect_close(weights, out + "weight");
     logits.mutable_grad().reset();
@@ -66,7 +67,7 @@ REFERENCE_TEST(CapacityCases, Top1MatchesTheReference, "routing/kind_capacity_to
             "\norder = \"" + order + "\"",
         {1, T, E}, 1);
     const Selected chosen = selector.select(scores);
-    EXPECT_TRUE(chosen.mask_BLE.equal(selected.mask_BLE)) << order;
+    EXPECT_TRUE(chosen.mask_BLE().equal(selected.mask_BLE())) << order;
     logits.mutable_grad().reset();
     const at::Tensor balance = testing::loss_of("balance", testing::record_of(scores, chosen, 1));
     fixture.expect_close(balance, "out.balance");
@@ -94,7 +95,7 @@ REFERENCE_TEST(CapacityCases, Top2MatchesTheReference, "routing/kind_capacity_to
   fixture.expect_close(placed.expert_Tk, "out.experts");
   fixture.expect_close(placed.location_Tk, "out.location");
   fixture.expect_close(placed.kept_Tk, "out.kept");
-  fixture.expect_close(selected.mask_BLE[0].sum(0), "out.loads");
+  fixture.expect_close(selected.mask_BLE()[0].sum(0), "out.loads");
 
   at::Tensor before;
   for (const auto& [name, over] : {std::pair("after", "kept"), std::pair("before", "chosen")}) {
@@ -116,9 +117,9 @@ REFERENCE_TEST(CapacityCases, Top2MatchesTheReference, "routing/kind_capacity_to
     buffer = buffer.index_copy(0, row_Tk.select(1, choice).index_select(0, kept_T),
                                x.index_select(0, kept_T));
   }
-  const Assignment pairs = make_assignment(selected.mask_BLE, before.unsqueeze(0));
-  decoded = decoded.index_add(0, pairs.tokens,
-                              x.index_select(0, pairs.tokens) * pairs.weights.unsqueeze(1));
+  const Kept pairs = keep(selected.pairs, before.unsqueeze(0));
+  decoded = decoded.index_add(0, pairs.token_P(),
+                              x.index_select(0, pairs.token_P()) * pairs.weights_P.unsqueeze(1));
   fixture.expect_close(buffer, "out.buffer");
   fixture.expect_close(decoded, "out.decoded");
   logits.mutable_grad().reset();
@@ -162,7 +163,7 @@ TEST(Capacity, RandomOrderComesFromTheNoiseOfTheStep) {
   const auto mask = [&](uint64_t sample) {
     return selector
         ->select(scores, {.training = true, .noise = {.seed = 1, .purpose = "t", .sample = sample}})
-        .mask_BLE;
+        .mask_BLE();
   };
   EXPECT_TRUE(mask(0).equal(mask(0)));
   EXPECT_FALSE(mask(0).equal(mask(2)));

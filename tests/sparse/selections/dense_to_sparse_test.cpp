@@ -64,14 +64,14 @@ TEST(DenseToSparse, ThinsOutOverTheAppliedSteps) {
     selector.buffer("router.step")->fill_(step);
     return selector.select(scores);
   };
-  EXPECT_TRUE(kept_at(0).mask_BLE.all().item<bool>());
+  EXPECT_TRUE(kept_at(0).mask_BLE().all().item<bool>());
   const Selected cold = kept_at(10);
-  EXPECT_LT(cold.mask_BLE.sum().item<int64_t>(), 2 * 16 * 2);
+  EXPECT_LT(cold.mask_BLE().sum().item<int64_t>(), 2 * 16 * 2);
   EXPECT_TRUE(cold.gate_BLE.requires_grad());
-  EXPECT_FALSE(cold.mask_BLE.sum(-1).eq(1).all().item<bool>());
-  EXPECT_TRUE(kept_at(20).mask_BLE.sum(-1).eq(1).all().item<bool>());
+  EXPECT_FALSE(cold.mask_BLE().sum(-1).eq(1).all().item<bool>());
+  EXPECT_TRUE(kept_at(20).mask_BLE().sum(-1).eq(1).all().item<bool>());
   const Selected inferred = selector.select(scores, /*training=*/false);
-  EXPECT_TRUE(inferred.mask_BLE.equal(
+  EXPECT_TRUE(inferred.mask_BLE().equal(
       Selector("kind = \"token\"", logits.sizes(), 1).mask(logits.detach())));
   EXPECT_FALSE(inferred.gate_BLE.defined());
 

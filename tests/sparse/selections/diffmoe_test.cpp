@@ -43,7 +43,7 @@ TEST(DiffMoeSelection, TheExactThresholdKeepsExactlyThatMany) {
     for (const double active : {0.5, 1.0, 1.5, 2.0}) {
       const at::Tensor tau = diffmoe->exact_threshold(compared, active);
       (**diffmoe->threshold()).copy_(tau);
-      const at::Tensor loads = diffmoe.select(x, key, false).mask_BLE.sum({0, 1});
+      const at::Tensor loads = diffmoe.select(x, key, false).mask_BLE().sum({0, 1});
       EXPECT_TRUE(loads.eq(active * kB * kL / kE).all().item<bool>()) << rule << " " << active;
     }
     EXPECT_THAT(testing::message_of([&] { diffmoe->exact_threshold(compared, 2.5); }),
@@ -64,15 +64,16 @@ TEST(DiffMoeSelection, CountsAcrossTheBatchOrKeepsThePredictedPairs) {
     (**(*each)->threshold()).copy_((*each)->exact_threshold(compared, 1));
   }
   const Selected by_count = count.select(x, key, false), by_pair = pairs.select(x, key, false);
-  EXPECT_TRUE(by_count.mask_BLE.sum({0, 1}).equal(by_pair.mask_BLE.sum({0, 1})));
+  EXPECT_TRUE(by_count.mask_BLE().sum({0, 1}).equal(by_pair.mask_BLE().sum({0, 1})));
   for (int64_t e = 0; e < kE; ++e) {
-    const auto kept = key.select(2, e).masked_select(by_count.mask_BLE.select(2, e));
-    const auto left = key.select(2, e).masked_select(by_count.mask_BLE.select(2, e).logical_not());
+    const auto kept = key.select(2, e).masked_select(by_count.mask_BLE().select(2, e));
+    const auto left =
+        key.select(2, e).masked_select(by_count.mask_BLE().select(2, e).logical_not());
     EXPECT_GT(kept.min().item<float>(), left.max().item<float>());
   }
   for (int64_t b = 0; b < kB; ++b) {
     const Selected alone = pairs.select(x.narrow(0, b, 1), key.narrow(0, b, 1), false);
-    EXPECT_TRUE(alone.mask_BLE.equal(by_pair.mask_BLE.narrow(0, b, 1)));
+    EXPECT_TRUE(alone.mask_BLE().equal(by_pair.mask_BLE().narrow(0, b, 1)));
   }
 }
 
@@ -80,7 +81,7 @@ TEST(DiffMoeSelection, TrainingReadsTheScoresAloneAndTheLossThePredictions) {
   DiffMoe diffmoe;
   const at::Tensor leaf = x.clone().set_requires_grad(true);
   const Selected selected = diffmoe.select(leaf, key, true);
-  EXPECT_TRUE(selected.mask_BLE.sum({0, 1}).eq(kB * kL / kE).all().item<bool>());
+  EXPECT_TRUE(selected.mask_BLE().sum({0, 1}).eq(kB * kL / kE).all().item<bool>());
   EXPECT_TRUE(selected.extras.at("capacity").requires_grad());
   selected.extras.at("capacity").sum().backward();
   EXPECT_FALSE(leaf.grad().defined()) << "the tokens are detached";

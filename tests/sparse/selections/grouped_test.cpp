@@ -30,7 +30,7 @@ REFERENCE_TEST(GroupedCases, MatchTheReference, "routing/kind_grouped_sigmoid") 
   Selector selector(toml.str(), scores.gate_BLE.sizes(), config.at("k").as_double());
   selector.buffer(kBias)->copy_(fixture.in("bias"));
   const Selected selected = selector.select(scores);
-  fixture.expect_close(selected.mask_BLE[0], "out.mask");
+  fixture.expect_close(selected.mask_BLE()[0], "out.mask");
 
   std::ostringstream scaled;
   scaled << "kind = \"sum\"\nscale = " << config.at("scaling").dump();
@@ -42,7 +42,7 @@ REFERENCE_TEST(GroupedCases, MatchTheReference, "routing/kind_grouped_sigmoid") 
   // What is kept lies inside the published groups.
   const at::Tensor group_TG = at::zeros({logits.size(0), groups}, at::TensorOptions(at::kBool))
                                   .scatter(1, fixture.out("groups"), 1);
-  const at::Tensor used_TG = selected.mask_BLE[0].reshape({logits.size(0), groups, -1}).any(-1);
+  const at::Tensor used_TG = selected.mask_BLE()[0].reshape({logits.size(0), groups, -1}).any(-1);
   EXPECT_FALSE(used_TG.logical_and(group_TG.logical_not()).any().item<bool>());
   fixture.expect_all_checked({"out.groups"});
 }
@@ -58,8 +58,8 @@ REFERENCE_TEST(GroupedCases, TheBiasFollowsTheReference, "routing/bias_update") 
     const std::string out = "out.step" + std::to_string(step) + ".";
     const Scores scores = scores_of("sigmoid", fixture.in("logits")[step].unsqueeze(0));
     const Selected selected = selector.select(scores);
-    fixture.expect_close(selected.mask_BLE[0], out + "mask");
-    fixture.expect_close(selected.mask_BLE[0].sum(0), out + "loads");
+    fixture.expect_close(selected.mask_BLE()[0], out + "mask");
+    fixture.expect_close(selected.mask_BLE()[0].sum(0), out + "loads");
     fixture.expect_close(testing::weights_of("kind = \"gate\"", scores, selected)[0],
                          out + "weight");
     const at::Tensor before = bias->clone();

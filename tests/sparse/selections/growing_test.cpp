@@ -34,8 +34,8 @@ TEST(Growing, FollowsTheAppliedSteps) {
   const int64_t expected[] = {1, 2, 2, 2, 3, 4, 4, 4};
   for (int64_t step = 0; step < 8; ++step) {
     const Selected selected = selector.select(scores);
-    EXPECT_TRUE(selected.mask_BLE.sum(-1).eq(expected[step]).all().item<bool>()) << step;
-    EXPECT_TRUE(selector.select(scores, /*training=*/false).mask_BLE.equal(selected.mask_BLE));
+    EXPECT_TRUE(selected.mask_BLE().sum(-1).eq(expected[step]).all().item<bool>()) << step;
+    EXPECT_TRUE(selector.select(scores, /*training=*/false).mask_BLE().equal(selected.mask_BLE()));
     selector.select(scores);  // a skipped step: its update is dropped
     for (const PendingUpdate& update : selected.pending) update.commit(step);
   }

@@ -27,13 +27,13 @@ REFERENCE_TEST(TopPCases, DynMoleMatchesTheReference, "routing/kind_dynmole") {
   const auto select = [&](const std::string& toml) {
     return Selector(toml, scores.logits_BLE.sizes(), 2).select(scores);
   };
-  fixture.expect_close(select(p.str()).mask_BLE[0], "out.nucleus_mask");
-  fixture.expect_close(select(dynmole.str()).mask_BLE[0], "out.top_p_mask");
+  fixture.expect_close(select(p.str()).mask_BLE()[0], "out.nucleus_mask");
+  fixture.expect_close(select(dynmole.str()).mask_BLE()[0], "out.top_p_mask");
   std::ostringstream kind;
   kind << "q = " << config.at("q").dump() << "\neps = " << config.at("eps").dump() << "\n";
   dynmole << kind.str() << "all_above = " << config.at("entropy_threshold").dump();
   const Selected selected = select(dynmole.str());
-  fixture.expect_close(selected.mask_BLE[0], "out.mask");
+  fixture.expect_close(selected.mask_BLE()[0], "out.mask");
 
   const at::Tensor weights = testing::weights_of("kind = \"gate\"", scores, selected)[0];
   fixture.expect_close(weights, "out.weight");

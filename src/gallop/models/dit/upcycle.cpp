@@ -102,10 +102,10 @@ std::map<std::string, Weights> combine_weights(const Denoiser& model) {
   model.forward(at::zeros({B, sizes.channels, sizes.height, sizes.width}), ctx);
   std::map<std::string, Weights> found;
   for (const sparse::RoutingRecord& record : routing) {
-    const int64_t pairs = record.assignment.pairs(), tokens = B * record.x_BLD.size(1);
+    const int64_t pairs = record.kept.count(), tokens = B * record.x_BLD.size(1);
     if (pairs == 0) continue;
     found[record.layer] = {
-        .of_a_pair = record.assignment.weights.mean().item<double>(),
+        .of_a_pair = record.kept.weights_P.mean().item<double>(),
         .pairs_of_a_token =
             std::max(record.active, static_cast<double>(pairs) / static_cast<double>(tokens))};
   }

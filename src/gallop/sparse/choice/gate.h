@@ -27,6 +27,8 @@ class Gate : public nn::Module {
     int64_t D = 0, experts = 0;
   };
   using nn::Module::Module;
+  /// Whether the scores may be those of lists, each token with other candidates (Router::listing).
+  virtual bool takes_lists() const { return true; }
   virtual Scores scores(const GateInput& in) const = 0;
 };
 

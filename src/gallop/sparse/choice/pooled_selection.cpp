@@ -121,7 +121,9 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
           " positions, and gets ", scores.key_BLE.size(1),
           " tokens: model.block_routing gives a block some of them only. Use another selection, or "
           "inference = \"top-k\" for token choice");
-  if (by_threshold(ctx)) return {.mask_BLE = above_threshold(scores.gate_BLE, ctx)};
+  if (by_threshold(ctx)) {
+    return {.pairs = Pairs::of_mask(above_threshold(scores.gate_BLE, ctx))};
+  }
 
   require(!ctx.training || settings_.scope == "batch" || ctx.micro_batches == 1, name(),
           ": selection.scope = \"global\" wants one race over the whole step, and a step has ",
@@ -131,11 +133,22 @@ Selected PooledSelection::select(const Scores& scores, const nn::ForwardContext&
           "\"batch\"");
   const at::Tensor key_rows = to_rows(scores.key_BLE);
   const int64_t K = kept_of_pool(args_.active, key_rows.size(1), args_.experts);
-  const ops::TopK top = ops::topk_mask(key_rows, K);
-  Selected selected{.mask_BLE = from_rows(top.mask_RN, scores.key_BLE.sizes())};
+  Selected selected;
+  at::Tensor last_R;
+  if (pools_.experts && !pools_.tokens && !pools_.samples) {
+    // A row is a token, which may choose among millions: no mask of them.
+    const at::Tensor best_RK = ops::topk(key_rows, K);
+    selected.pairs = Pairs::of_lists(
+        best_RK.reshape({scores.key_BLE.size(0), scores.key_BLE.size(1), K}), key_rows.size(1));
+    if (K > 0) last_R = best_RK.select(1, K - 1);
+  } else {
+    const ops::TopK top = ops::topk_mask(key_rows, K);
+    selected.pairs = Pairs::of_mask(from_rows(top.mask_RN, scores.key_BLE.sizes()));
+    last_R = top.last_R;
+  }
   selected.kappa = K == 0 ? at::full({key_rows.size(0)}, std::numeric_limits<double>::infinity(),
                                      key_rows.options())
-                          : to_rows(scores.gate_BLE).gather(1, top.last_R.unsqueeze(1)).squeeze(1);
+                          : to_rows(scores.gate_BLE).gather(1, last_R.unsqueeze(1)).squeeze(1);
   if (ctx.training && threshold_) {
     const at::Tensor tau = **threshold_;
     const at::Tensor kappa = pools_.samples || scores.key_BLE.size(0) == 0

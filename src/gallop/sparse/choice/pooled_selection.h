@@ -21,6 +21,7 @@ class PooledSelection : public Selection {
   PooledSelection(Pools pools, const ThresholdSettings& settings, const Args& args);
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override;
   Pools pools() const override { return pools_; }
+  bool takes_lists() const override { return pools_.experts; }
   std::optional<int64_t> kept_pairs(int64_t samples) const override;
   std::optional<double> kept_a_token() const override;
   bool independent_at_inference() const override;

@@ -12,6 +12,8 @@ const char* plural_of(Choice choice) {
       return "depths";
     case Choice::mask:
       return "masks";
+    case Choice::slot:
+      return "slots";
     default:
       return "experts";
   }
@@ -22,6 +24,15 @@ const at::Tensor& RoutingRecord::extra(const std::string& wanted) const {
   require(found != extras.end(), layer, ": a loss needs ", wanted,
           ", which this router does not show; choose the router that the loss is made for");
   return found->second;
+}
+
+void add_record(const nn::ForwardContext& ctx, const at::Tensor& x_BLD, RoutingRecord record) {
+  if (ctx.routing == nullptr) return;
+  // For losses: beyond a layer they would double what a forward at inference holds.
+  if (ctx.training) record.x_BLD = x_BLD;
+  record.label_B = ctx.label_B;
+  record.timestep_B = ctx.timestep_B;
+  ctx.routing->push_back(std::move(record));
 }
 
 void require_finite_scores(const std::vector<RoutingRecord>& records) {

@@ -9,33 +9,33 @@
 #include "gallop/nn/module.h"
 #include "gallop/sparse/choice/gate.h"
 #include "gallop/sparse/choice/inference_threshold.h"
+#include "gallop/sparse/choice/kept.h"
 #include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
 
-/// Over what the candidates of a selection compete.
-struct Pools {
-  bool tokens = false, samples = false, experts = false;
-};
-
 /// The kept pairs of one forward and what the selection wants remembered.
 struct Selected {
-  at::Tensor mask_BLE;  ///< bool
+  Pairs pairs;       ///< those that are kept
   at::Tensor kappa;  ///< [rows] K-th largest gated score, +inf where K = 0; undefined by threshold
   std::vector<PendingUpdate> pending;
-  at::Tensor chosen_BLE;    ///< bool, before a capacity dropped some; undefined: the mask
+  Pairs before_drops;       ///< with those that a capacity dropped; undefined: none
   at::Tensor gate_BLE;      ///< replaces the gated scores where a selection makes its own weights
   at::Tensor compared_BLE;  ///< what the threshold is compared with; undefined: the gated scores
   std::map<std::string, at::Tensor> extras;  ///< what the selection shows to losses made for it
 
-  const at::Tensor& chosen() const { return chosen_BLE.defined() ? chosen_BLE : mask_BLE; }
+  const Pairs& chosen() const { return before_drops.defined() ? before_drops : pairs; }
+  /// Bool; made where someone asks.
+  const at::Tensor& mask_BLE() const { return pairs.mask_BLE(); }
 };
 
 /// `active` as the whole number of experts that every token takes under the selection `name`; Error
 /// for 0.5 or 2.5, which no token can take.
 int64_t whole_active(const std::string& name, double active);
 
-/// Decides which (token, expert) pairs are kept. Its buffers live under the router's name.
+/// Decides which (token, expert) pairs are kept. Its buffers live under the router's name. Where a
+/// router lists the candidates of each query (Router::listing), the scores are [B, queries, places
+/// of the list], and so are the pairs.
 class Selection : public nn::Module {
  public:
   static constexpr const char* category = "selection";
@@ -54,6 +54,9 @@ class Selection : public nn::Module {
   /// Experts a token that training keeps on average where this depends neither on the scores nor on
   /// the size of the batch (but for rounding down a pool of a whole batch): at most Args::active.
   virtual std::optional<double> kept_a_token() const { return std::nullopt; }
+  /// Whether it compares scores without asking whose they are, so that the columns may be places
+  /// of lists, each with other candidates.
+  virtual bool takes_lists() const { return false; }
   /// Whether, outside training, no sample of a batch changes what another one gets.
   virtual bool independent_at_inference() const { return !pools().samples; }
   /// The names of what it always shows in Selected::extras.

@@ -10,7 +10,8 @@ class Weighting {
   static constexpr const char* category = "weighting";
   struct Args {};
   virtual ~Weighting() = default;
-  /// [B, L, E], of which only the kept pairs are used; differentiable in the scores.
+  /// In the shape of the scores; only those of the kept pairs are used. Differentiable in the
+  /// scores.
   virtual at::Tensor weights(const Scores& scores, const Selected& selected) const = 0;
 };
 

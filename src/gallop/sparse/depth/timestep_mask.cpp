@@ -60,7 +60,7 @@ class TimestepMask : public BlockRouting {
     const auto for_tokens = [&](const at::Tensor& of_BE) {
       return of_BE.unsqueeze(1).expand({-1, L, E});
     };
-    const Assignment pairs = make_assignment(for_tokens(kept_BE), for_tokens(p_BE));
+    const Kept pairs = keep(Pairs::of_mask(for_tokens(kept_BE)), for_tokens(p_BE));
     if (ctx.time_table_TD.defined() && ctx.routing != nullptr) {
       // What the prior reads: the choice of every noise level.
       const at::Tensor logits_TE = logits(ctx.time_table_TD);
@@ -69,9 +69,7 @@ class TimestepMask : public BlockRouting {
                               .active = static_cast<double>(active_),
                               .logits_BLE = for_tokens(logits_BE),
                               .gate_BLE = for_tokens(p_BE),
-                              .mask_BLE = for_tokens(kept_BE),
-                              .chosen_BLE = for_tokens(kept_BE),
-                              .assignment = pairs,
+                              .kept = pairs,
                               .x_BLD = x_BLD,
                               .label_B = ctx.label_B,
                               .timestep_B = ctx.timestep_B,
@@ -80,7 +78,7 @@ class TimestepMask : public BlockRouting {
     }
     const at::Tensor x_TD = x_BLD.flatten(0, 1);
     const at::Tensor y_PD =
-        grouped_linear(x_TD.index_select(0, pairs.tokens), pairs, *weight_, *bias_);
+        grouped_linear(x_TD.index_select(0, pairs.token_P()), pairs, *weight_, *bias_);
     const at::Tensor mask_BLD = combine(y_PD, pairs, x_TD).reshape(x_BLD.sizes()).add(1);
     const at::Tensor masked_BLD = x_BLD.mul(mask_BLD);
     return body(masked_BLD, {}, {}).add(x_BLD.sub(masked_BLD));

@@ -28,7 +28,7 @@ class GroupedLinear : public nn::Module {
     bias_.emplace(*this, "bias", std::vector<int64_t>{args.experts, out}, nn::Init::zeros(),
                   nn::of_bias(expert_attributes(args)));
   }
-  at::Tensor forward(const at::Tensor& x_PI, const Assignment& pairs) const {
+  at::Tensor forward(const at::Tensor& x_PI, const Kept& pairs) const {
     return grouped_linear(x_PI, pairs, *weight_, bias_ ? **bias_ : at::Tensor());
   }
   at::Tensor mean_rows() const { return weight_->mean(1); }
@@ -50,9 +50,9 @@ class GluExperts : public Experts {
         up_(*this, "up", args.D, args.hidden, settings.bias, args),
         down_(*this, "down", args.hidden, args.D, settings.bias, args) {}
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
-    const at::Tensor x_PD = x_TD.index_select(0, pairs.tokens);
+    const at::Tensor x_PD = x_TD.index_select(0, pairs.token_P());
     const at::Tensor hidden_PH =
         activate(gate_.forward(x_PD, pairs), activation_).mul(up_.forward(x_PD, pairs));
     return combine(down_.forward(hidden_PH, pairs), pairs, x_TD);

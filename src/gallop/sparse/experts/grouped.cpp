@@ -14,11 +14,11 @@
 
 namespace gallop::sparse {
 
-at::Tensor grouped_linear(const at::Tensor& x_PI, const Assignment& pairs, const at::Tensor& w_EOI,
+at::Tensor grouped_linear(const at::Tensor& x_PI, const Kept& pairs, const at::Tensor& w_EOI,
                           const at::Tensor& b_EO) {
-  const int64_t* offsets = pairs.offsets.const_data_ptr<int64_t>();
+  const int64_t* offsets = pairs.offsets().const_data_ptr<int64_t>();
   std::vector<at::Tensor> parts;
-  for (int64_t e = 0; e < pairs.experts(); ++e) {
+  for (int64_t e = 0; e < pairs.candidates(); ++e) {
     const int64_t count = offsets[e + 1] - offsets[e];
     if (count == 0) continue;
     parts.push_back(ops::linear(x_PI.narrow(0, offsets[e], count), w_EOI.select(0, e),
@@ -27,24 +27,28 @@ at::Tensor grouped_linear(const at::Tensor& x_PI, const Assignment& pairs, const
   return parts.empty() ? x_PI.matmul(w_EOI.select(0, 0).t()) : at::cat(parts);
 }
 
-at::Tensor combine(const at::Tensor& y_PD, const Assignment& pairs, const at::Tensor& like_TD) {
-  return at::zeros_like(like_TD).index_add(0, pairs.tokens, y_PD.mul(pairs.weights.unsqueeze(1)));
+at::Tensor combine(const at::Tensor& y_PD, const Kept& pairs, const at::Tensor& like_TD) {
+  return at::zeros_like(like_TD).index_add(0, pairs.token_P(),
+                                           y_PD.mul(pairs.weights_P.unsqueeze(1)));
 }
 
-Assignment all_pairs(int64_t experts, const at::Tensor& x_TD) {
+Kept all_pairs(int64_t experts, const at::Tensor& x_TD) {
   const int64_t T = x_TD.size(0);
-  return {
-      .offsets = at::arange(experts + 1, at::TensorOptions(at::kLong)).mul(T),
-      .tokens = at::arange(T, at::TensorOptions(at::kLong).device(x_TD.device())).repeat({experts}),
-      .weights = at::ones({experts * T}, x_TD.options())};
+  const Pairs pairs = Pairs::of_runs(
+      {.samples = 1, .tokens = T, .candidates = experts},
+      at::arange(T, at::TensorOptions(at::kLong).device(x_TD.device())).repeat({experts}),
+      at::arange(experts + 1, at::TensorOptions(at::kLong)).mul(T));
+  return {pairs, at::ones({experts * T}, x_TD.options())};
 }
 
-Assignment some_experts(const Assignment& pairs, int64_t first, int64_t count) {
-  const int64_t* offsets = pairs.offsets.const_data_ptr<int64_t>();
+Kept some_experts(const Kept& pairs, int64_t first, int64_t count) {
+  const int64_t* offsets = pairs.offsets().const_data_ptr<int64_t>();
   const int64_t begin = offsets[first], size = offsets[first + count] - begin;
-  return {.offsets = pairs.offsets.narrow(0, first, count + 1).sub(begin),
-          .tokens = pairs.tokens.narrow(0, begin, size),
-          .weights = pairs.weights.narrow(0, begin, size)};
+  const Pairs some =
+      Pairs::of_runs({.samples = pairs.samples(), .tokens = pairs.tokens(), .candidates = count},
+                     pairs.token_P().narrow(0, begin, size),
+                     pairs.offsets().narrow(0, first, count + 1).sub(begin));
+  return {some, pairs.weights_P.narrow(0, begin, size)};
 }
 
 UsedExperts used_by(const nn::Parameter& weight_EHD, double tokens) {

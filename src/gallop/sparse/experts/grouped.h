@@ -11,16 +11,16 @@ namespace gallop::sparse {
 
 /// y_p = x_p W_e^T + b_e with e the expert of pair p; x [P, in], w [E, out, in], b [E, out] or
 /// undefined. An expert without a pair costs nothing.
-at::Tensor grouped_linear(const at::Tensor& x_PI, const Assignment& pairs, const at::Tensor& w_EOI,
+at::Tensor grouped_linear(const at::Tensor& x_PI, const Kept& pairs, const at::Tensor& w_EOI,
                           const at::Tensor& b_EO);
 /// y_t = sum over the pairs of token t, in their order, of weight_p y_p; exact zeros without a
 /// pair.
-at::Tensor combine(const at::Tensor& y_PD, const Assignment& pairs, const at::Tensor& like_TD);
+at::Tensor combine(const at::Tensor& y_PD, const Kept& pairs, const at::Tensor& like_TD);
 
 /// Pairs of every token with each of `experts` experts, all of weight 1.
-Assignment all_pairs(int64_t experts, const at::Tensor& x_TD);
+Kept all_pairs(int64_t experts, const at::Tensor& x_TD);
 /// The pairs of experts first .. first+count-1 alone, as experts 0 .. count-1.
-Assignment some_experts(const Assignment& pairs, int64_t first, int64_t count);
+Kept some_experts(const Kept& pairs, int64_t first, int64_t count);
 
 /// Of the weights [E, H, D] of experts: the pairs of a sample, D and H.
 struct UsedExperts {

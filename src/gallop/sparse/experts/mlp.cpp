@@ -40,7 +40,7 @@ class MlpExperts : public Experts {
     bias(fc2_bias_, "fc2.bias", args.D);
   }
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
     const at::Tensor &w1 = *fc1_weight_, &w2 = **fc2_weight_;
     const auto bias = [](const std::optional<nn::Parameter>& given) {
@@ -50,11 +50,11 @@ class MlpExperts : public Experts {
       const auto or_zero = [](const at::Tensor& b, const at::Tensor& w) {
         return b.defined() ? b : at::zeros({w.size(0), w.size(1)}, w.options());
       };
-      return ops::grouped_mlp(x_TD, pairs.offsets, pairs.tokens, pairs.weights,
+      return ops::grouped_mlp(x_TD, pairs.offsets(), pairs.token_P(), pairs.weights_P,
                               {w1, or_zero(bias(fc1_bias_), w1), w2, or_zero(bias(fc2_bias_), w2)});
     }
     const at::Tensor hidden_PH =
-        activate(grouped_linear(x_TD.index_select(0, pairs.tokens), pairs, w1, bias(fc1_bias_)),
+        activate(grouped_linear(x_TD.index_select(0, pairs.token_P()), pairs, w1, bias(fc1_bias_)),
                  activation_);
     return combine(grouped_linear(hidden_PH, pairs, w2, bias(fc2_bias_)), pairs, x_TD);
   }

@@ -22,10 +22,10 @@ class NeuronExperts : public Experts {
         out_(*this, "out.weight", {args.experts, args.D}, nn::Init::xavier_uniform(1, args.D),
              expert_attributes(args)) {}
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
-    const at::Tensor expert_P = pairs.expert_of_pairs();
-    const at::Tensor dot_P1 = x_TD.index_select(0, pairs.tokens)
+    const at::Tensor& expert_P = pairs.candidate_P();
+    const at::Tensor dot_P1 = x_TD.index_select(0, pairs.token_P())
                                   .mul(in_->index_select(0, expert_P))
                                   .sum(1, /*keepdim=*/true);
     return combine(activate(dot_P1, activation_).mul(out_->index_select(0, expert_P)), pairs, x_TD);

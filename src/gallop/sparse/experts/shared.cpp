@@ -35,7 +35,7 @@ class SharedExperts : public Experts {
     shared_ = config::make<Experts>(settings.shared, shared);
   }
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext& ctx) const override {
     return routed_->forward(x_TD, pairs, ctx)
         .add(shared_->forward(x_TD, all_pairs(count_, x_TD), ctx));

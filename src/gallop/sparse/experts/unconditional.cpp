@@ -28,16 +28,16 @@ class UnconditionalExperts : public Experts {
     null_ = config::make<Experts>(settings.null, null);
   }
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext& ctx) const override {
     const at::Tensor y_TD = routed_->forward(x_TD, pairs, ctx);
     if (!ctx.unconditional_B.defined()) return y_TD;
     const int64_t L = x_TD.size(0) / ctx.unconditional_B.size(0);
     const at::Tensor tokens_N = ctx.unconditional_B.repeat_interleave(L).nonzero().squeeze(1);
-    Assignment null{.offsets = at::zeros({2}, at::TensorOptions(at::kLong)),
-                    .tokens = tokens_N,
-                    .weights = at::ones({tokens_N.size(0)}, x_TD.options())};
-    null.offsets[1].fill_(tokens_N.size(0));
+    const Pairs pairs_N =
+        Pairs::of_sorted({.samples = 1, .tokens = x_TD.size(0), .candidates = 1}, tokens_N,
+                         at::zeros(tokens_N.sizes(), tokens_N.options()));
+    const Kept null(pairs_N, at::ones({tokens_N.size(0)}, x_TD.options()));
     return y_TD.add(null_->forward(x_TD, null, ctx));
   }
 

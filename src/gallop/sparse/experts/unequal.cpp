@@ -34,13 +34,13 @@ class UnequalExperts : public Experts {
         fc2_bias_(*this, "fc2.bias", {args.experts, args.D}, nn::Init::zeros(),
                   bias_attributes(args)) {}
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {
-    const at::Tensor x_PD = x_TD.index_select(0, pairs.tokens);
-    const int64_t* offsets = pairs.offsets.const_data_ptr<int64_t>();
+    const at::Tensor x_PD = x_TD.index_select(0, pairs.token_P());
+    const int64_t* offsets = pairs.offsets().const_data_ptr<int64_t>();
     std::vector<at::Tensor> parts = {x_PD.narrow(0, 0, 0)};
     int64_t first = 0;
-    for (int64_t e = 0; e < pairs.experts(); ++e) {
+    for (int64_t e = 0; e < pairs.candidates(); ++e) {
       const int64_t width = settings_.widths[static_cast<size_t>(e)];
       const auto mine = [&](const nn::Parameter& p) { return p->narrow(0, first, width); };
       if (offsets[e + 1] > offsets[e]) {

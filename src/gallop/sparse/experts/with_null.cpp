@@ -33,12 +33,12 @@ class WithNullExperts : public Experts {
     real_ = config::make<Experts>(settings.real, real);
   }
 
-  at::Tensor forward(const at::Tensor& x_TD, const Assignment& pairs,
+  at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext& ctx) const override {
     const at::Tensor y_TD = real_->forward(x_TD, some_experts(pairs, 0, real_count_), ctx);
     if (identities_ == 0) return y_TD;
-    const Assignment same = some_experts(pairs, pairs.experts() - identities_, identities_);
-    return y_TD.add(combine(x_TD.index_select(0, same.tokens), same, x_TD));
+    const Kept same = some_experts(pairs, pairs.candidates() - identities_, identities_);
+    return y_TD.add(combine(x_TD.index_select(0, same.token_P()), same, x_TD));
   }
 
  private:

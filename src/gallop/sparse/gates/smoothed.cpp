@@ -40,6 +40,9 @@ class SmoothedGate : public Gate {
     return {in.logits_BLE, gate_BLE, gate_BLE};
   }
 
+  // The mean of two tokens' probabilities is of the same candidate.
+  bool takes_lists() const override { return false; }
+
   // A token's similarity to all others, twice.
   nn::Activations activations(double tokens) const override {
     const auto D = static_cast<double>(similarity_.shape()[0]);

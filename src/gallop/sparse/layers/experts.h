@@ -4,7 +4,7 @@
 
 #include "gallop/nn/forward_context.h"
 #include "gallop/nn/module.h"
-#include "gallop/sparse/choice/assignment.h"
+#include "gallop/sparse/choice/kept.h"
 
 namespace gallop::sparse {
 
@@ -21,7 +21,7 @@ class Experts : public nn::Module {
     std::string name = "experts";  ///< under the parent
   };
   using nn::Module::Module;
-  virtual at::Tensor forward(const at::Tensor& x_TD, const Assignment& assignment,
+  virtual at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                              const nn::ForwardContext& ctx) const = 0;
   /// [E, D] one vector an expert, the mean of its first-layer rows, for routers made of them;
   /// throws Error for a kind that has none.

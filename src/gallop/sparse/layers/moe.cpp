@@ -6,14 +6,12 @@
 #include "gallop/base/number.h"
 #include "gallop/config/registry.h"
 #include "gallop/config/value.h"
-#include "gallop/ops/precision.h"
-#include "gallop/sparse/choice/pooled_selection.h"
 
 namespace gallop::sparse {
 
 namespace {
 
-constexpr int64_t kMostExperts = 1 << 20;
+constexpr int64_t kMostExperts = 1 << 25;
 
 }  // namespace
 
@@ -27,10 +25,7 @@ void MoeSettings::fields(config::Visitor& v) {
   v.field("split", split, "hidden split: an expert is 4*width/split wide; absent: k, rounded up",
           config::at_least(1));
   v.field("hidden", hidden, "width of one expert; absent: 4*width/split", config::at_least(1));
-  v.component("router", router, "from a token to its scores");
-  v.component("gate", gate, "from scores to combine weights");
-  v.component("selection", selection, "which (token, expert) pairs are kept");
-  v.component("weights", weighting, "what the outputs of a token's experts are multiplied by");
+  choice_fields(v);
   v.component("expert", kind_of_experts, "what runs on the kept pairs");
   v.table("losses", losses, "losses that read the routing");
 }
@@ -115,35 +110,33 @@ int64_t MoeSettings::hidden_of(int64_t D) const {
 
 Moe::Moe(const MoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
-      active_(settings.candidates().active),
-      experts_count_(settings.candidates().experts),
       losses_(make_losses(settings.losses, {.layers = args.layers})),
-      weighting_(config::make<Weighting>(settings.weighting, {})) {
+      chooser_(settings, choice_among(settings.candidates(), args)) {
   const auto [E, k] = settings.candidates();
-  bool head = false;
-  for (const auto& loss : losses_) head = head || loss->needs_head();
-  router_ = config::make<Router>(
-      settings.router,
-      {.parent = this, .D = args.D, .experts = E, .target_width = head ? args.target_width : 0});
-  gate_ = config::make<Gate>(settings.gate, {.parent = this, .D = args.D, .experts = E});
-  selection_ = config::make<Selection>(
-      settings.selection,
-      {.parent = this, .experts = E, .tokens = args.tokens, .active = k, .D = args.D});
-  std::vector<std::string> shown = router_->shows();
-  for (const std::string& part : selection_->shows()) shown.push_back(part);
-  require_shown(name(), losses_, shown,
+  require_shown(name(), losses_, chooser_.shows(),
                 "neither the router '" + settings.router.kind() + "' nor the selection '" +
                     settings.selection.kind() + "' shows");
-  router_->decides();
-  gate_->decides();
-  selection_->decides();
-  check_kept(k);
+  require(!chooser_.has_lists() || losses_.empty(), name(),
+          ": losses read the scores of all candidates, and with the router '",
+          settings.router.kind(), "' each token scores a list of its own; leave the losses out");
   experts_ = config::make<Experts>(settings.kind_of_experts, {.parent = this,
                                                               .D = args.D,
                                                               .experts = E,
                                                               .hidden = settings.hidden_of(args.D),
                                                               .active = k});
-  router_->bind(*experts_);
+  chooser_.bind(*experts_);
+}
+
+Chooser::Args Moe::choice_among(const MoeSettings::Candidates& candidates, const Args& args) {
+  bool head = false;
+  for (const auto& loss : losses_) head = head || loss->needs_head();
+  return {.parent = this,
+          .D = args.D,
+          .tokens = args.tokens,
+          .candidates = candidates.experts,
+          .active = candidates.active,
+          .target_width = head ? args.target_width : 0,
+          .losses = &losses_};
 }
 
 std::string Moe::needs_all_tokens() const {
@@ -153,68 +146,17 @@ std::string Moe::needs_all_tokens() const {
   return {};
 }
 
-// Pools keep whole numbers: K = floor(k * pool / E), as Expert Race defines it.
-void Moe::check_kept(double active) const {
-  const std::optional<double> kept = selection_->kept_a_token();
-  require(
-      !kept || *kept > 0, selection_->name(), ": ", active,
-      " active experts a token are less than one pair of each pool of this selection: no expert "
-      "would ever run; more active experts, or a selection over the batch (race, bl)");
-}
-
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
-  // The order of the scores decides: they, and what is made of them, stay float32.
-  const ops::Precision of_experts = ops::PrecisionGuard::active();
-  const ops::PrecisionGuard exact(ops::Precision::float32);
-  Routed routed = router_->forward(x_BLD, ctx);  // [B, L, E]
-  Scores scores = gate_->scores({routed.logits_BLE, x_BLD});
-  scores.x_BLD = x_BLD;
-  Selected selected = selection_->select(scores, ctx);  // bool [B, L, E]
-  if (selected.gate_BLE.defined()) scores.gate_BLE = selected.gate_BLE;
-  const Assignment assignment =
-      make_assignment(selected.mask_BLE, weighting_->weights(scores, selected));
-  if (ctx.training && assignment.pairs() == 0 && selected.kappa.defined()) {
-    // Pools keep a fixed number of pairs, which is 0 here.
-    const int64_t pairs = selected.mask_BLE.numel(), rows = selected.kappa.numel();
-    require(pairs == 0, selection_->name(), ": ",
-            nothing_kept(active_, rows == 0 ? pairs : pairs / rows, selected.mask_BLE.size(-1)));
-  }
-  at::Tensor y_TD;  // [T, D]
-  {
-    const ops::PrecisionGuard precision(of_experts);
-    y_TD = experts_->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), assignment, ctx);
-  }
-  if (ctx.routing != nullptr) {
-    routed.extras.merge(selected.extras);
-    ctx.routing->push_back(
-        {.layer = name(),
-         .active = active_,
-         .logits_BLE = scores.logits_BLE,
-         .gate_BLE = scores.gate_BLE,
-         .mask_BLE = selected.mask_BLE,
-         .chosen_BLE = selected.chosen(),
-         .head_BLH = routed.head_BLH,
-         .compared_BLE = selected.compared_BLE.defined() ? selected.compared_BLE : scores.gate_BLE,
-         .kappa = selected.kappa,
-         .assignment = assignment,
-         // For losses: beyond a layer they would double what a forward at inference holds.
-         .x_BLD = ctx.training ? x_BLD : at::Tensor(),
-         .label_B = ctx.label_B,
-         .timestep_B = ctx.timestep_B,
-         .extras = std::move(routed.extras),
-         .losses = &losses_,
-         .pending = std::move(selected.pending),
-         .selection = selection_.get()});
-  }
-  return y_TD.reshape(x_BLD.sizes());
+  const Kept kept = chooser_.choose(x_BLD, ctx);
+  return experts_
+      ->forward(x_BLD.reshape({-1, x_BLD.size(-1)}), kept, ctx)  // [T, D]
+      .reshape(x_BLD.sizes());
 }
 
 nn::Activations Moe::activations(double tokens) const {
   const double T = tokens * parameters().front()->attributes().uses;
-  const auto E = static_cast<double>(experts_count_);
-  return {.kept = T * (2.5 * E + 20 * active_),
-          .passing = T * 2 * E,
-          .recorded = T * (2.5 * E + 5 * active_)};
+  const double E = chooser_.scores_a_token(), k = active();
+  return {.kept = T * (2.5 * E + 20 * k), .passing = T * 2 * E, .recorded = T * (2.5 * E + 5 * k)};
 }
 
 namespace {

@@ -8,25 +8,20 @@
 #include "gallop/config/follow.h"
 #include "gallop/config/schema.h"
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/choice/gate.h"
-#include "gallop/sparse/choice/router.h"
-#include "gallop/sparse/choice/selection.h"
-#include "gallop/sparse/choice/weighting.h"
+#include "gallop/sparse/choice/chooser.h"
 #include "gallop/sparse/layers/experts.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
 
 /// [model.mlp] of kind "moe".
-struct MoeSettings : config::Fields<MoeSettings>, config::Follows {
+struct MoeSettings : config::Fields<MoeSettings>, config::Follows, ChooserSettings {
   std::string setting;  ///< "k-in-E"
   int64_t experts = 8;
   double active = 2;
   std::optional<int64_t> split;  ///< hidden = 4 D / split; absent: k
   std::optional<int64_t> hidden;
-  config::Component router{"router", "mlp"}, gate{"gate", "identity"},
-      selection{"selection", "race"}, weighting{"weighting", "gate"},
-      kind_of_experts{"experts", "mlp"};
+  config::Component kind_of_experts{"experts", "mlp"};
   SparseLossesConfig losses;
   void fields(config::Visitor& v) override;
   void validate() const override;
@@ -46,8 +41,8 @@ struct MoeSettings : config::Fields<MoeSettings>, config::Follows {
   int64_t hidden_of(int64_t D) const;
 };
 
-/// The usual sparse layer: router -> gate -> selection -> weighting -> experts -> combine. Named
-/// "moe".
+/// The usual sparse layer: a chooser (router -> gate -> selection -> weighting) -> experts ->
+/// combine. Named "moe".
 class Moe : public nn::FeedForward {
  public:
   Moe(const MoeSettings& settings, const Args& args);
@@ -58,22 +53,17 @@ class Moe : public nn::FeedForward {
   /// Of scores, masks and pairs.
   nn::Activations activations(double tokens) const override;
 
-  Selection& selection() { return *selection_; }
-  const Selection& selection() const { return *selection_; }
+  Selection& selection() { return chooser_.selection(); }
+  const Selection& selection() const { return chooser_.selection(); }
   /// K, the wanted experts a token.
-  double active() const { return active_; }
+  double active() const { return chooser_.active(); }
   const Experts& experts() const { return *experts_; }
 
  private:
-  void check_kept(double active) const;
+  Chooser::Args choice_among(const MoeSettings::Candidates& candidates, const Args& args);
 
-  double active_;
-  int64_t experts_count_;
   std::vector<std::unique_ptr<SparseLoss>> losses_;
-  std::unique_ptr<Router> router_;
-  std::unique_ptr<Gate> gate_;
-  std::unique_ptr<Selection> selection_;
-  std::unique_ptr<Weighting> weighting_;
+  Chooser chooser_;
   std::unique_ptr<Experts> experts_;
 };
 

@@ -49,10 +49,12 @@ at::Tensor SoftMoe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& c
   // Sorted by expert, every slot is a pair of its own expert with weight 1.
   const at::Tensor slots_PD =
       slots_BSD.reshape({B, E, slots_, D}).transpose(0, 1).reshape({E * B * slots_, D});
-  Assignment pairs;
-  pairs.offsets = at::arange(E + 1, at::TensorOptions(at::kLong)).mul(B * slots_);
-  pairs.tokens = at::arange(E * B * slots_, at::TensorOptions(at::kLong).device(x_BLD.device()));
-  pairs.weights = at::ones({E * B * slots_}, x_BLD.options());
+  const int64_t P = E * B * slots_;
+  const Pairs own =
+      Pairs::of_runs({.samples = 1, .tokens = P, .candidates = E},
+                     at::arange(P, at::TensorOptions(at::kLong).device(x_BLD.device())),
+                     at::arange(E + 1, at::TensorOptions(at::kLong)).mul(B * slots_));
+  const Kept pairs(own, at::ones({P}, x_BLD.options()));
   const at::Tensor out_BSD = experts_->forward(slots_PD, pairs, ctx)
                                  .reshape({E, B, slots_, D})
                                  .transpose(0, 1)

@@ -30,7 +30,8 @@ at::Tensor first_choices(const at::Tensor& logits_BLE) {
 // the mean probability. 1 at uniform routing.
 at::Tensor balance(const BalanceSettings& settings, const RoutingRecord& record) {
   const at::Tensor& logits = record.logits_BLE;
-  const at::Tensor chosen_BLE = settings.count == "all" ? record.chosen_BLE : first_choices(logits);
+  const at::Tensor chosen_BLE =
+      settings.count == "all" ? record.kept.chosen().mask_BLE() : first_choices(logits);
   const at::Tensor count_GE = settings.sum(record, "balance", chosen_BLE);
   const at::Tensor total_G1 = count_GE.sum(1, /*keepdim=*/true).clamp_min(1);  // nothing chosen: 0
   const at::Tensor share_GE = count_GE.to(at::kDouble).div(total_G1).to(logits.scalar_type());

@@ -22,8 +22,8 @@ const config::Register<SparseLoss, CapacitySettings> registered{
           "capacity", settings.weight,
           [](const RoutingRecord& record) {
             const at::Tensor& logits = record.extra("capacity");
-            return at::binary_cross_entropy_with_logits(logits,
-                                                        record.mask_BLE.to(logits.scalar_type()));
+            return at::binary_cross_entropy_with_logits(
+                logits, record.kept.mask_BLE().to(logits.scalar_type()));
           },
           std::vector<std::string>{"capacity"});
     }};

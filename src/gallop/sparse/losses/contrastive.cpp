@@ -39,7 +39,7 @@ const config::Register<SparseLoss, ContrastiveSettings> registered{
           [temperature = settings.temperature](const RoutingRecord& record) {
             const at::Tensor& prototypes_ED = record.extra("prototypes");
             return contrastive(prototypes_ED, record.x_BLD.flatten(0, 1),
-                               record.mask_BLE.flatten(0, 1), temperature);
+                               record.kept.mask_BLE().flatten(0, 1), temperature);
           },
           std::vector<std::string>{"prototypes"});
     }};

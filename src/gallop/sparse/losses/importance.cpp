@@ -10,7 +10,7 @@ const config::Register<SparseLoss, ScopedLossSettings> registered{
     "Shazeer et al., arXiv 1701.06538", [](const ScopedLossSettings& settings, const auto&) {
       return std::make_unique<RecordLoss>(
           "importance", settings.weight, [settings](const RoutingRecord& record) {
-            return squared_variation(settings.sum(record, "importance", weights_of(record)));
+            return squared_variation(settings.sum(record, "importance", record.kept.weights_BLE()));
           });
     }};
 

@@ -15,7 +15,7 @@ at::Tensor expected_load(const RoutingRecord& record) {
   const int64_t k = whole_active(record.layer + ", loss load", record.active);
   const at::Tensor largest = std::get<0>(noisy.topk(k + 1, -1));  // k < E
   const at::Tensor to_stay = largest.narrow(-1, k, 1), to_enter = largest.narrow(-1, k - 1, 1);
-  const at::Tensor needed = at::where(record.mask_BLE, to_stay, to_enter);  // [B, L, E]
+  const at::Tensor needed = at::where(record.kept.mask_BLE(), to_stay, to_enter);  // [B, L, E]
   const at::Tensor z = record.extra("clean_logits").sub(needed).div(record.extra("noise_scale"));
   return z.mul(std::sqrt(0.5)).erf().add(1).mul(0.5);
 }

@@ -19,7 +19,7 @@ struct MembershipSettings : config::Fields<MembershipSettings> {
 // Teaches scores to be positive exactly where their pair was kept, so that sigmoid(score) >= 1/2
 // could decide without the other tokens. In nested sets, only those kept by the one before count.
 at::Tensor membership(const RoutingRecord& record) {
-  const at::Tensor& mask_BLE = record.mask_BLE;
+  const at::Tensor& mask_BLE = record.kept.mask_BLE();
   at::Tensor total = at::zeros({}, record.logits_BLE.options());
   for (int64_t e = 0; e < mask_BLE.size(-1); ++e) {
     const at::Tensor member_BL = mask_BLE.select(-1, e);

@@ -53,8 +53,8 @@ at::Tensor router_similarity(const at::Tensor& logits_TE, const at::Tensor& mask
 namespace {
 
 at::Tensor value(const ScopedLossSettings& settings, const RoutingRecord& record) {
-  const at::Tensor counts_GEE = settings.over_step(record, "router_similarity",
-                                                   joint_counts(settings.groups(record.mask_BLE)));
+  const at::Tensor counts_GEE = settings.over_step(
+      record, "router_similarity", joint_counts(settings.groups(record.kept.mask_BLE())));
   return weighted_similarity(settings.groups(record.logits_BLE), weights_from(counts_GEE)).mean();
 }
 

@@ -37,7 +37,4 @@ struct ScopedLossSettings : config::Fields<ScopedLossSettings> {
 /// over the rows (Shazeer et al., arXiv 1701.06538); 0 for one column.
 at::Tensor squared_variation(const at::Tensor& x_GE);
 
-/// The combine weights of a forward, [B, L, E], 0 where no pair was kept; differentiable.
-at::Tensor weights_of(const RoutingRecord& record);
-
 }  // namespace gallop::sparse

@@ -7,7 +7,7 @@ namespace {
 
 // E sum_e mean(w_e) mean(p_e), the balance loss with combine weights in place of counts.
 at::Tensor soft_balance(const ScopedLossSettings& settings, const RoutingRecord& record) {
-  const at::Tensor weight_GE = settings.mean(record, "soft_balance", weights_of(record));
+  const at::Tensor weight_GE = settings.mean(record, "soft_balance", record.kept.weights_BLE());
   const at::Tensor mean_GE = settings.groups(record.logits_BLE.softmax(-1)).mean(1);
   return weight_GE.mul(mean_GE).sum(1).mean().mul(record.logits_BLE.size(-1));
 }

@@ -96,7 +96,9 @@ class CapacitySelection : public Selection {
     };
     const at::Tensor chosen_BLE = mask(at::ones_like(placed.kept_Tk));
     const bool drop = ctx.training || settings_.inference == "drop";
-    return {.mask_BLE = drop ? mask(placed.kept_Tk) : chosen_BLE, .chosen_BLE = chosen_BLE};
+    if (!drop) return {.pairs = Pairs::of_mask(chosen_BLE)};
+    return {.pairs = Pairs::of_mask(mask(placed.kept_Tk)),
+            .before_drops = Pairs::of_mask(chosen_BLE)};
   }
 
   Pools pools() const override { return {.tokens = true, .samples = true, .experts = true}; }

@@ -20,15 +20,16 @@ class ConditionalSelection : public Selection {
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
     Selected selected = of_->select(scores, ctx);
     if (!ctx.unconditional_B.defined()) return selected;
-    const at::Tensor with_label_B11 = ctx.unconditional_B.logical_not().reshape({-1, 1, 1});
-    selected.mask_BLE = selected.mask_BLE.logical_and(with_label_B11);
-    if (selected.chosen_BLE.defined()) {
-      selected.chosen_BLE = selected.chosen_BLE.logical_and(with_label_B11);
+    const at::Tensor with_label_B = ctx.unconditional_B.logical_not();
+    selected.pairs = selected.pairs.of_samples(with_label_B);
+    if (selected.before_drops.defined()) {
+      selected.before_drops = selected.before_drops.of_samples(with_label_B);
     }
     return selected;
   }
 
   Pools pools() const override { return of_->pools(); }
+  bool takes_lists() const override { return of_->takes_lists(); }
   std::optional<double> kept_a_token() const override { return of_->kept_a_token(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
   std::vector<std::string> shows() const override { return of_->shows(); }

@@ -57,28 +57,32 @@ class DenseToSparseSelection : public Selection {
   }
 
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
-    if (!ctx.training) return {.mask_BLE = at_inference(scores)};
+    if (!ctx.training) return {.pairs = at_inference(scores)};
     const int64_t step = counter_.steps();
     const at::Tensor p_BLE =
         gumbel_softmax(scores.logits_BLE, uniform_noise(ctx, name() + ".gumbel", scores.logits_BLE),
                        settings_.temperature_at(step));
     const bool hard = settings_.hard_after && step >= *settings_.hard_after;
-    Selected selected{.mask_BLE = hard ? best(p_BLE) : p_BLE.gt(settings_.threshold)};
+    Selected selected{.pairs = hard ? best(p_BLE) : Pairs::of_mask(p_BLE.gt(settings_.threshold))};
     selected.pending.push_back(counter_.update());
     if (settings_.weights == "gumbel") selected.gate_BLE = p_BLE;
     return selected;
   }
 
   Pools pools() const override { return {.experts = true}; }
+  bool takes_lists() const override { return true; }
 
  private:
-  static at::Tensor best(const at::Tensor& p_BLE) {
+  static Pairs best(const at::Tensor& p_BLE) {
     const at::NoGradGuard no_grad;
-    return ops::topk_mask(p_BLE.flatten(0, 1), 1).mask_RN.reshape(p_BLE.sizes());
+    return Pairs::of_lists(
+        ops::topk(p_BLE.flatten(0, 1), 1).reshape({p_BLE.size(0), p_BLE.size(1), 1}),
+        p_BLE.size(2));
   }
-  at::Tensor at_inference(const Scores& scores) const {
+  Pairs at_inference(const Scores& scores) const {
     if (settings_.inference == "top-1") return best(scores.logits_BLE);
-    return at::ones_like(scores.logits_BLE, scores.logits_BLE.options().dtype(at::kBool));
+    return Pairs::of_mask(
+        at::ones_like(scores.logits_BLE, scores.logits_BLE.options().dtype(at::kBool)));
   }
 
   DenseToSparseSettings settings_;

@@ -58,10 +58,11 @@ class DiffMoeSelection : public Selection {
       take_the_best(scores.key_BLE, selected);
     } else {
       const at::Tensor tau_B1E = threshold_.of_samples(ctx).unsqueeze(1);
-      selected.mask_BLE = selected.compared_BLE.gt(tau_B1E);
+      at::Tensor mask_BLE = selected.compared_BLE.gt(tau_B1E);
       if (settings_.inference == "count") {
-        selected.mask_BLE = best_of_batch(scores.key_BLE, selected.mask_BLE.sum({0, 1}));
+        mask_BLE = best_of_batch(scores.key_BLE, mask_BLE.sum({0, 1}));
       }
+      selected.pairs = Pairs::of_mask(mask_BLE);
     }
     return selected;
   }
@@ -93,7 +94,7 @@ class DiffMoeSelection : public Selection {
     if (K == 0 && key_ET.size(1) > 0) {
       fail(name(), ": ", nothing_kept(active_, key_ET.size(1), experts_));
     }
-    selected.mask_BLE = ops::topk_mask(key_ET, K).mask_RN.t().reshape(key_BLE.sizes());
+    selected.pairs = Pairs::of_mask(ops::topk_mask(key_ET, K).mask_RN.t().reshape(key_BLE.sizes()));
     if (K == 0) return;
     const at::Tensor kappa_E =
         std::get<0>(by_expert(selected.compared_BLE).topk(K, 1)).select(1, K - 1);

@@ -53,7 +53,7 @@ class GroupedSelection : public Selection {
     const at::NoGradGuard no_grad;
     const at::Tensor score_TE = scores.gate_BLE.flatten(0, 1).add(*bias_);
     const at::Tensor mask_TE = ops::topk_mask(in_best_groups(score_TE), active_).mask_RN;
-    Selected selected{.mask_BLE = mask_TE.reshape(scores.gate_BLE.sizes())};
+    Selected selected{.pairs = Pairs::of_mask(mask_TE.reshape(scores.gate_BLE.sizes()))};
     if (ctx.training && settings_.bias_rate > 0) {
       selected.pending.push_back({[this, loads_E = mask_TE.sum(0)](const AppliedStep& step) {
         move_bias(loads_E, step);

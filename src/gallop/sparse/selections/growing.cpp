@@ -37,8 +37,9 @@ class GrowingSelection : public Selection {
     const at::NoGradGuard no_grad;
     const int64_t K = settings_.active_at(counter_.steps(), to_);
     const at::Tensor key_TE = scores.key_BLE.flatten(0, 1);
-    Selected selected{.mask_BLE =
-                          ops::topk_mask(key_TE, K).mask_RN.reshape(scores.key_BLE.sizes())};
+    const at::Tensor best_BLK =
+        ops::topk(key_TE, K).reshape({scores.key_BLE.size(0), scores.key_BLE.size(1), K});
+    Selected selected{.pairs = Pairs::of_lists(best_BLK, key_TE.size(1))};
     if (ctx.training) selected.pending.push_back(counter_.update());
     return selected;
   }

@@ -58,10 +58,11 @@ class TopPSelection : public Selection {
                                        .gt(*settings_.all_above);
       mask_BLE = mask_BLE.logical_or(unsure_BL.unsqueeze(-1));
     }
-    return {.mask_BLE = mask_BLE};
+    return {.pairs = Pairs::of_mask(mask_BLE)};
   }
 
   Pools pools() const override { return {.experts = true}; }
+  bool takes_lists() const override { return true; }
 
  private:
   TopPSettings settings_;

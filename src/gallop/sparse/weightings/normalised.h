@@ -19,7 +19,7 @@ struct NormalisedSettings : config::Fields<NormalisedSettings> {
     v.field("scale", scale, "factor on the normalised weights", config::positive());
   }
   const at::Tensor& pairs(const Selected& selected) const {
-    return over == "kept" ? selected.mask_BLE : selected.chosen();
+    return over == "kept" ? selected.mask_BLE() : selected.chosen().mask_BLE();
   }
 };
 
