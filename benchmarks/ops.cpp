@@ -119,8 +119,9 @@ void add(const OperatorCase& c, const std::string& kind, const Op& op, bool back
 
 const bool registered = [] {
   keep_freed_memory();  // as the program does
-  for (const auto& cases : {linear_benchmarks(), activation_benchmarks(), adaln_benchmarks(),
-                            attention_benchmarks(), grouped_mlp_benchmarks()}) {
+  for (const auto& cases :
+       {linear_benchmarks(), activation_benchmarks(), adaln_benchmarks(),
+        self_attention_benchmarks(), attention_benchmarks(), grouped_mlp_benchmarks()}) {
     for (const OperatorCase& c : cases) {
       add(c, "kernel", c.op);
       add(c, "reference", c.reference);

@@ -1,14 +1,14 @@
 #include <gtest/gtest.h>
 
 #include "gallop/base/error.h"
-#include "gallop/ops/attention.h"
+#include "gallop/ops/self_attention.h"
 #include "tests/ops/operator_test.h"
 #include "tests/support/fixture.h"
 
 namespace gallop::testing {
 namespace {
 
-GALLOP_TEST_OPERATOR(SelfAttention, attention_cases());
+GALLOP_TEST_OPERATOR(SelfAttention, self_attention_cases());
 
 // A score of a thousand would overflow without the maximum taken off.
 TEST(SelfAttention, TakesLargeScores) {

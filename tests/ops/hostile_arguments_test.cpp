@@ -43,6 +43,11 @@ std::map<std::string, Arguments> right_arguments() {
           {"adaln_gate", {m, x}},
           {"adaln_add", {random("x2", {2, 5, 8}), m, x}},
           {"self_attention", {random("qkv", {2, 5, 24}), int64_t{2}}},
+          // Four heads of three queries over two of five keys, in two segments.
+          {"attention",
+           {random("q", {2, 3, 4, 2}), random("k", {2, 5, 2, 2}), random("v", {2, 5, 2, 2}),
+            at::tensor(std::vector<int64_t>{0, 0, 0, 1, 1, 7, 7, 7, 7, 7}).reshape({2, 5}), true,
+            int64_t{2}, 0.5, int64_t{2}}},
           {"grouped_mlp",
            {x[0], at::tensor(good_offsets), at::tensor(good_tokens), random("gate", {5}),
             random("w1", {3, 6, 8}), random("b1", {3, 6}), random("w2", {3, 8, 6}),
@@ -165,7 +170,7 @@ std::vector<Change> tensor_changes(const at::Tensor& x) {
       name << "[" << i << "] = " << value;
       add(name.str(), [i, value](const at::Tensor& t) {
         at::Tensor changed = t.clone();
-        changed[i] = value;
+        changed.view(-1)[i] = value;
         return changed;
       });
     }

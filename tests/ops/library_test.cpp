@@ -23,7 +23,7 @@ at::Tensor call(const std::string& name, Args... args) {
 TEST(Library, HasEveryOperatorAndItsReference) {
   for (const std::string name :
        {"linear", "linear_gelu", "gelu_tanh", "adaln_modulate", "adaln_gate", "adaln_add",
-        "self_attention", "grouped_mlp", "topk_mask"}) {
+        "self_attention", "attention", "grouped_mlp", "topk_mask"}) {
     for (const char* suffix : {"", "_reference"}) {
       EXPECT_TRUE(c10::Dispatcher::singleton().findSchema({"gallop::" + name + suffix, ""}))
           << name << suffix;

@@ -13,6 +13,7 @@
 #include "gallop/ops/attention.h"
 #include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
+#include "gallop/ops/self_attention.h"
 
 namespace gallop::testing {
 
@@ -91,7 +92,7 @@ std::vector<OperatorCase> adaln_pair(int64_t B, int64_t L, int64_t D) {
   return {modulate, gate, keep, add};
 }
 
-OperatorCase attention_case(int64_t B, int64_t L, int64_t heads, int64_t d) {
+OperatorCase self_attention_case(int64_t B, int64_t L, int64_t heads, int64_t d) {
   OperatorCase c;
   c.name = text("self_attention B", B, " L", L, " heads ", heads, "x", d);
   c.inputs = {random("qkv", {B, L, 3 * heads * d})};
@@ -100,6 +101,34 @@ OperatorCase attention_case(int64_t B, int64_t L, int64_t heads, int64_t d) {
   c.flops = 4.0 * static_cast<double>(B * L * L * heads * d);
   c.bytes = 16.0 * static_cast<double>(B * L * heads * d);
   return c;
+}
+
+// `share` query heads to a head of the keys; `seen` is the share of the pairs that count.
+OperatorCase attention_case(const std::string& name, int64_t B, int64_t Q, int64_t K, int64_t heads,
+                            int64_t share, int64_t d, const ops::AttentionOptions& options,
+                            double seen) {
+  OperatorCase c;
+  c.name = text("attention ", name, " B", B, " Q", Q, " K", K, " heads ", heads, "x", d);
+  c.inputs = {random("q", {B, Q, heads, d}), random("k", {B, K, heads / share, d}),
+              random("v", {B, K, heads / share, d})};
+  c.op = [options](const Tensors& in) { return ops::attention(in[0], in[1], in[2], options); };
+  c.reference = [options](const Tensors& in) {
+    return ops::attention_reference(in[0], in[1], in[2], options);
+  };
+  c.flops = 4.0 * seen * static_cast<double>(B * Q * K * heads * d);
+  c.bytes = 8.0 * static_cast<double>(B * heads * d * (Q + K));
+  return c;
+}
+
+// Segments of these lengths one behind the other, [B, their sum]; sample b begins with number b.
+at::Tensor segments_of(int64_t B, const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> ids;
+  for (int64_t b = 0; b < B; ++b) {
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      ids.insert(ids.end(), static_cast<size_t>(lengths[i]), b + static_cast<int64_t>(i));
+    }
+  }
+  return at::tensor(ids).reshape({B, -1});
 }
 
 // loads[e] random tokens for expert e, ascending.
@@ -192,15 +221,36 @@ std::vector<OperatorCase> adaln_benchmarks() {
   return cases;
 }
 
+std::vector<OperatorCase> self_attention_cases() {
+  return {self_attention_case(1, 1, 1, 1),    self_attention_case(2, 5, 3, 7),
+          self_attention_case(2, 49, 2, 32),  self_attention_case(1, 16, 1, 8),
+          self_attention_case(1, 131, 2, 24), self_attention_case(1, 300, 1, 16)};
+}
+std::vector<OperatorCase> self_attention_benchmarks() {
+  return {self_attention_case(128, 49, 4, 32), self_attention_case(64, 49, 4, 64),
+          self_attention_case(8, 196, 6, 64), self_attention_case(8, 256, 12, 32),
+          self_attention_case(8, 256, 6, 64)};
+}
+
 std::vector<OperatorCase> attention_cases() {
-  return {attention_case(1, 1, 1, 1),    attention_case(2, 5, 3, 7),
-          attention_case(2, 49, 2, 32),  attention_case(1, 16, 1, 8),
-          attention_case(1, 131, 2, 24), attention_case(1, 300, 1, 16)};
+  return {
+      attention_case("full", 2, 5, 9, 3, 1, 7, {}, 1),
+      attention_case("grouped", 2, 5, 5, 6, 3, 4, {.causal = true}, 1),
+      attention_case("causal", 2, 37, 37, 2, 1, 8, {.causal = true}, 1),
+      attention_case("causal", 1, 300, 300, 1, 1, 16, {.causal = true, .scale = 0.3}, 1),
+      attention_case("window", 2, 21, 21, 2, 1, 5, {.window = 4}, 1),
+      attention_case("causal window", 1, 40, 40, 1, 1, 8, {.causal = true, .window = 9}, 1),
+      attention_case("segments", 2, 20, 20, 2, 1, 8, {.segment_BK = segments_of(2, {3, 9, 8})}, 1),
+      attention_case(
+          "all", 2, 11, 20, 4, 2, 8,
+          {.causal = true, .window = 6, .segment_BK = segments_of(2, {3, 9, 8}), .offset = 9}, 1)};
 }
 std::vector<OperatorCase> attention_benchmarks() {
-  return {attention_case(128, 49, 4, 32), attention_case(64, 49, 4, 64),
-          attention_case(8, 196, 6, 64), attention_case(8, 256, 12, 32),
-          attention_case(8, 256, 6, 64)};
+  return {attention_case("full", 8, 256, 256, 6, 1, 64, {}, 1),
+          attention_case("causal", 8, 256, 256, 6, 1, 64, {.causal = true}, 0.5),
+          attention_case("causal", 2, 1024, 1024, 6, 1, 64, {.causal = true}, 0.5),
+          attention_case("window 64", 8, 256, 256, 6, 1, 64, {.causal = true, .window = 64}, 0.22),
+          attention_case("one query", 8, 1, 512, 12, 4, 64, {.causal = true, .offset = 511}, 1)};
 }
 
 std::vector<OperatorCase> grouped_mlp_cases() {

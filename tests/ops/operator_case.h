@@ -30,6 +30,7 @@ at::Tensor random(const std::string& name, at::IntArrayRef shape, double scale =
 std::vector<OperatorCase> linear_cases(), linear_benchmarks();
 std::vector<OperatorCase> activation_cases(), activation_benchmarks();
 std::vector<OperatorCase> adaln_cases(), adaln_benchmarks();
+std::vector<OperatorCase> self_attention_cases(), self_attention_benchmarks();
 std::vector<OperatorCase> attention_cases(), attention_benchmarks();
 std::vector<OperatorCase> grouped_mlp_cases(), grouped_mlp_benchmarks();
 

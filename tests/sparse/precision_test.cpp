@@ -8,7 +8,7 @@
 #include "gallop/blocks/attention.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/choice/routing_record.h"
-#include "gallop/sparse/depth/block_routing.h"
+#include "tests/support/block_body.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 
@@ -75,13 +75,14 @@ TEST(Bf16Scope, LeavesTheGatesOfHeadsExact) {
 
 // With a body that has no product, a routing in bf16 is that in float32 to the bit.
 TEST(Bf16Scope, LeavesTheChoiceOfTokensExact) {
-  const BlockBody body = [](const at::Tensor& x, const at::Tensor&, const at::Tensor& scale) {
-    return scale.defined() ? x.mul(scale.unsqueeze(-1)) : x.mul(2);
-  };
+  const auto body =
+      testing::plain_body([](const at::Tensor& x, const at::Tensor&, const at::Tensor& scale) {
+        return scale.defined() ? x.mul(scale.unsqueeze(-1)) : x.mul(2);
+      });
   for (const char* toml : {"kind = \"mod\"\nevery = 1", "kind = \"p_mod\"\nshare = 0.5",
                            "kind = \"mor\"", "kind = \"mor\"\nchoice = \"token\""}) {
     nn::Module root;
-    const auto routing = testing::make<BlockRouting>(
+    const auto routing = testing::make<blocks::BlockRouting>(
         toml, {.parent = &root, .D = D, .tokens = L, .index = 0, .blocks = 1});
     root.materialize(/*seed=*/3);
     for (nn::Parameter* parameter : root.parameters()) {

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/depth/block_routing.h"
 #include "gallop/sparse/selections/capacity.h"
 #include "gallop/training/trainer.h"
+#include "tests/support/block_body.h"
 #include "tests/support/errors.h"
 #include "tests/support/routing.h"
 #include "tests/support/temporary_directory.h"
@@ -107,22 +107,22 @@ TEST(Truncation, AShareIsATokenAtLeast) {
   const at::Tensor x = random_normal({2, 4, 4}, "x");
   for (const char* toml : {"kind = \"mod\"\nshare = 0.1", "kind = \"p_mod\"\nshare = 0.16"}) {
     nn::Module root;
-    const auto routing = testing::make<BlockRouting>(
+    const auto routing = testing::make<blocks::BlockRouting>(
         toml, {.parent = &root, .D = 4, .tokens = 4, .index = 1, .blocks = 3});
     root.materialize(/*seed=*/1);
     int64_t worked_on = 0;
-    routing->forward(x,
-                     [&](const at::Tensor& x_BKD, const at::Tensor&, const at::Tensor&) {
-                       worked_on = x_BKD.size(1);
-                       return x_BKD;
-                     },
-                     {});
+    routing->forward(
+        x, testing::plain_body([&](const at::Tensor& x_BKD, const at::Tensor&, const at::Tensor&) {
+          worked_on = x_BKD.size(1);
+          return x_BKD;
+        }),
+        {});
     EXPECT_EQ(worked_on, 1) << toml;
   }
   nn::Module root;
   EXPECT_THAT(message_of([&] {
-                testing::make<BlockRouting>("kind = \"mod\"\nshare = 0",
-                                            {.parent = &root, .D = 4, .tokens = 4});
+                testing::make<blocks::BlockRouting>("kind = \"mod\"\nshare = 0",
+                                                    {.parent = &root, .D = 4, .tokens = 4});
               }),
               HasSubstr("no token at all"));
 }

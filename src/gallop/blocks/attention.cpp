@@ -2,7 +2,7 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
-#include "gallop/ops/attention.h"
+#include "gallop/ops/self_attention.h"
 
 namespace gallop::blocks {
 

@@ -10,6 +10,7 @@
 #include "gallop/ops/attention.h"
 #include "gallop/ops/grouped_mlp.h"
 #include "gallop/ops/linear.h"
+#include "gallop/ops/self_attention.h"
 #include "gallop/ops/topk_mask.h"
 
 namespace gallop::ops {
@@ -36,6 +37,19 @@ at::Tensor mask_alone(const at::Tensor& key, int64_t k) {
   return Operator(key, k).mask_RN;
 }
 
+template <decltype(&attention) Operator>
+at::Tensor with_single_options(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const OptionalTensor& segments, bool causal,
+                               std::optional<int64_t> window, std::optional<double> scale,
+                               int64_t offset) {
+  return Operator(q, k, v,
+                  {.causal = causal,
+                   .window = window,
+                   .segment_BK = segments,
+                   .scale = scale,
+                   .offset = offset});
+}
+
 TORCH_LIBRARY(gallop, library) {
   library.def("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor",
               with_optional_bias<linear>);
@@ -47,6 +61,10 @@ TORCH_LIBRARY(gallop, library) {
   library.def("adaln_gate(Tensor gate, Tensor y) -> Tensor", adaln_gate);
   library.def("adaln_add(Tensor x, Tensor gate, Tensor y) -> Tensor", adaln_add);
   library.def("self_attention(Tensor qkv, int heads) -> Tensor", self_attention);
+  library.def(
+      "attention(Tensor q, Tensor k, Tensor v, Tensor? segments=None, bool causal=False, "
+      "int? window=None, float? scale=None, int offset=0) -> Tensor",
+      with_single_options<attention>);
   library.def(
       "grouped_mlp(Tensor x, Tensor offsets, Tensor tokens, Tensor weights, Tensor w1, Tensor b1, "
       "Tensor w2, Tensor b2) -> Tensor",
@@ -66,6 +84,10 @@ TORCH_LIBRARY(gallop, library) {
               adaln_add_reference);
   library.def("self_attention_reference(Tensor qkv, int heads) -> Tensor",
               self_attention_reference);
+  library.def(
+      "attention_reference(Tensor q, Tensor k, Tensor v, Tensor? segments=None, "
+      "bool causal=False, int? window=None, float? scale=None, int offset=0) -> Tensor",
+      with_single_options<attention_reference>);
   library.def(
       "grouped_mlp_reference(Tensor x, Tensor offsets, Tensor tokens, Tensor weights, Tensor w1, "
       "Tensor b1, Tensor w2, Tensor b2) -> Tensor",

@@ -65,7 +65,7 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
       adaLN_modulation_(*this, "adaLN_modulation.1", sizes.width, 6 * sizes.width,
                         zero_per_sample()),
       routing_(
-          config::make<sparse::BlockRouting>(settings.block_routing, {.parent = this,
+          config::make<blocks::BlockRouting>(settings.block_routing, {.parent = this,
                                                                       .D = sizes.width,
                                                                       .tokens = sizes.tokens(),
                                                                       .index = index,
@@ -85,10 +85,10 @@ namespace {
 // What sublayer i sees, modulated, and the state to write to.
 std::pair<at::Tensor, at::Tensor> modulated(const blocks::ResidualStream& stream,
                                             const at::Tensor& state, int64_t i,
-                                            const at::Tensor& shift_BD,
-                                            const at::Tensor& scale_BD) {
+                                            const at::Tensor& shift_BD, const at::Tensor& scale_BD,
+                                            const nn::ForwardContext& ctx) {
   const auto [x_BLD, kept] =
-      ops::adaln_modulate_and_keep(stream.read(state, i), shift_BD, scale_BD);
+      ops::adaln_modulate_and_keep(stream.read(state, i, ctx), shift_BD, scale_BD);
   return {x_BLD, stream.reads_whole_state() ? kept : state};
 }
 
@@ -113,23 +113,24 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
   const std::string block = "block." + std::to_string(index_);
   tap(ctx, block + ".adaln", modulation);
 
-  const auto body = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
-    const int64_t first = 2 * index_, second = first + 1;
-    const auto [x_attn_BLD, at_first] = modulated(stream, x, first, m[0], m[1]);
+  const int64_t first = 2 * index_, second = first + 1;
+  const auto run = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
+    const auto [x_attn_BLD, at_first] = modulated(stream, x, first, m[0], m[1], ctx);
     const at::Tensor attention_BLD = attn_->forward(x_attn_BLD, ctx);
-    const at::Tensor between = stream.write_gated(at_first, first, m[2], attention_BLD);
+    const at::Tensor between = stream.write_gated(at_first, first, m[2], attention_BLD, ctx);
 
-    const auto [x_BLD, at_second] = modulated(stream, between, second, m[3], m[4]);
+    const auto [x_BLD, at_second] = modulated(stream, between, second, m[3], m[4], ctx);
     const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
     tap(ctx, block + ".attn", attention_BLD);
     tap(ctx, block + ".mlp_input", x_BLD);
     tap(ctx, block + ".mlp", mlp_BLD);
-    if (!mlp_scale.defined()) return stream.write_gated(at_second, second, m[5], mlp_BLD);
+    if (!mlp_scale.defined()) return stream.write_gated(at_second, second, m[5], mlp_BLD, ctx);
     return stream.write(at_second, second,
-                        ops::adaln_gate(m[5], mlp_BLD).mul(mlp_scale.unsqueeze(-1)));
+                        ops::adaln_gate(m[5], mlp_BLD).mul(mlp_scale.unsqueeze(-1)), ctx);
   };
-  const at::Tensor after = routing_->forward(state, body, ctx);
-  tap(ctx, block, stream.leave(after));
+  const at::Tensor after =
+      routing_->forward(state, {.stream = stream, .first = first, .run = run}, ctx);
+  if (ctx.taps != nullptr) tap(ctx, block, stream.leave(after, ctx));
   return after;
 }
 
@@ -193,11 +194,11 @@ at::Tensor Dit::forward(const at::Tensor& x_BCHW, const nn::ForwardContext& ctx)
     in_blocks.time_table_TD = t_embedder_.forward(at::arange(T, x_BCHW.options()));
   }
   if (has_null_label()) in_blocks.unconditional_B = ctx.label_B.eq(in.classes);
-  at::Tensor state = stream_->enter(tokens_BLD.add(*pos_embed_));
+  at::Tensor state = stream_->enter(tokens_BLD.add(*pos_embed_), in_blocks);
   for (const auto& block : blocks_) state = block->forward(state, silu_c_BD, *stream_, in_blocks);
 
   const at::Tensor out_BLF =
-      final_layer_.forward(stream_->leave(state), silu_c_BD);  // [B, L, p*p*C_out]
+      final_layer_.forward(stream_->leave(state, in_blocks), silu_c_BD);  // [B, L, p*p*C_out]
   tap(ctx, "final_tokens", out_BLF);
   const at::Tensor image = unpatchify(out_BLF, sizes_.patch, in.height, in.width);
   return drop_sigma_ && sizes_.learn_sigma ? image.narrow(1, 0, in.channels) : image;

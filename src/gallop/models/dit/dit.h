@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "gallop/blocks/attention.h"
+#include "gallop/blocks/depth/block_routing.h"
 #include "gallop/blocks/residual_stream.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/nn/embeddings.h"
 #include "gallop/nn/feed_forward.h"
-#include "gallop/sparse/depth/block_routing.h"
 
 namespace gallop::models {
 
@@ -32,7 +32,7 @@ class DitBlock : public nn::Module {
   at::Tensor forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
   nn::FeedForward& feed_forward() { return *mlp_; }
-  const sparse::BlockRouting& routing() const { return *routing_; }
+  const blocks::BlockRouting& routing() const { return *routing_; }
   /// Of the stream, which both sublayers read.
   nn::Activations activations(double tokens) const override;
   /// Times that an average token goes through its attention and feed-forward layer.
@@ -43,7 +43,7 @@ class DitBlock : public nn::Module {
   std::unique_ptr<blocks::Attention> attn_;
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
-  std::unique_ptr<sparse::BlockRouting> routing_;
+  std::unique_ptr<blocks::BlockRouting> routing_;
 };
 
 /// adaLN, then a linear layer to the p*p*C_out numbers of a patch, zero at first.

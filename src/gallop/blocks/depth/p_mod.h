@@ -5,7 +5,7 @@
 
 #include "gallop/config/schema.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 
 /// Progressive Mixture-of-Depths (p-MoD, arXiv 2412.04449).
 struct PModSettings : config::Fields<PModSettings> {
@@ -17,4 +17,4 @@ struct PModSettings : config::Fields<PModSettings> {
   double share_of(int64_t index, int64_t blocks) const;
 };
 
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks

@@ -1,4 +1,4 @@
-#include "gallop/sparse/depth/block_routing.h"
+#include "gallop/blocks/depth/block_routing.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
@@ -7,18 +7,21 @@
 
 #include <sstream>
 
-#include "gallop/sparse/depth/p_mod.h"
+#include "gallop/blocks/depth/p_mod.h"
 #include "gallop/sparse/losses/sparse_loss.h"
+#include "tests/support/block_body.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/routing.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 namespace {
 
+using sparse::RoutingRecord;
 using ::testing::HasSubstr;
+using testing::plain_body;
 using testing::random_normal;
 using testing::tensor_of;
 
@@ -45,9 +48,9 @@ class Block {
 
 // x + tanh(x A), token by token: the fixtures' stand-in.
 BlockBody stand_in(const at::Tensor& A) {
-  return [A](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
+  return plain_body([A](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
     return x.add(x.matmul(A).tanh());
-  };
+  });
 }
 
 REFERENCE_TEST(PModCases, MatchTheReference, "routing/kind_mod_pmod") {
@@ -65,13 +68,13 @@ REFERENCE_TEST(PModCases, MatchTheReference, "routing/kind_mod_pmod") {
   block.load({{"routing.weight", fixture.in("w").unsqueeze(0)}, {"routing.bias", fixture.in("b")}});
   const at::Tensor h = fixture.in("h").clone().set_requires_grad(true);
   at::Tensor kept, weight;
-  const BlockBody body = [&](const at::Tensor& x, const at::Tensor& positions,
-                             const at::Tensor& scale) {
-    kept = positions;
-    weight = scale;
-    return x.add(at_positions(fixture.in("attn"), positions))
-        .add(at_positions(fixture.in("mlp"), positions).mul(scale.unsqueeze(-1)));
-  };
+  const BlockBody body =
+      plain_body([&](const at::Tensor& x, const at::Tensor& positions, const at::Tensor& scale) {
+        kept = positions;
+        weight = scale;
+        return x.add(at_positions(fixture.in("attn"), positions))
+            .add(at_positions(fixture.in("mlp"), positions).mul(scale.unsqueeze(-1)));
+      });
   const int64_t B = h.size(0);
   const at::Tensor text_BL = fixture.in("is_text").expand({B, L});
   const at::Tensor out = block->forward(h, body, {.training = true, .modality_BL = text_BL});
@@ -166,7 +169,7 @@ REFERENCE_TEST(MorCases, ExpertChoiceMatchesTheReference, "routing/kind_mor_expe
     fixture.expect_close(set_BK, name);
     EXPECT_EQ(set_BK.size(1), config.at("k").as_array().at(r).as_int());
   }
-  const std::vector<LossTotal> losses = total_losses(routing, {});
+  const std::vector<sparse::LossTotal> losses = sparse::total_losses(routing, {});
   ASSERT_EQ(losses.size(), 1u);
   fixture.expect_close(losses[0].value, "out.aux");
   out.mul(fixture.in("cotangent")).sum().add(losses[0].value, losses[0].weight).backward();
@@ -196,7 +199,7 @@ REFERENCE_TEST(MorCases, TokenChoiceMatchesTheReference, "routing/kind_mor_token
   const at::Tensor depth = routing.at(0).kept.mask_BLE()[0].to(at::kLong).argmax(-1).add(1);
   fixture.expect_close(depth, "out.depth");
   at::Tensor loss = out[0].mul(fixture.in("cotangent")).sum();
-  for (const LossTotal& part : total_losses(routing, {})) {
+  for (const sparse::LossTotal& part : sparse::total_losses(routing, {})) {
     fixture.expect_close(part.value, "out." + part.kind);
     loss = loss.add(part.value, part.weight);
   }
@@ -210,9 +213,8 @@ REFERENCE_TEST(MorCases, TokenChoiceMatchesTheReference, "routing/kind_mor_token
 
 // The scalar example of the notes: block(x) = x + 1, x = 2, u = 0, so g = 0.05: 2.15, then 2.3075.
 TEST(Mor, ScalarExample) {
-  const BlockBody plus_one = [](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
-    return x.add(1);
-  };
+  const BlockBody plus_one = plain_body(
+      [](const at::Tensor& x, const at::Tensor&, const at::Tensor&) { return x.add(1); });
   const at::Tensor x = tensor_of({2}).reshape({1, 1, 1});
   for (const auto& [recursions, expected] : {std::pair("1", 2.15), std::pair("2", 2.3075)}) {
     Block block(std::string("kind = \"mor\"\nrecursions = ") + recursions, 1, 1);
@@ -237,10 +239,10 @@ REFERENCE_TEST(TimestepMaskCases, MatchTheReference, "routing/kind_switch_dit") 
       .training = true,
       .time_embedding_BD = fixture.in("embedding").index_select(0, fixture.in("t"))};
   at::Tensor masked;
-  const BlockBody body = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
+  const BlockBody body = plain_body([&](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
     masked = x;
     return x.mul(3);  // any block
-  };
+  });
   const at::Tensor out = block->forward(z, body, ctx);
   const at::Tensor want = fixture.out("mask");
   testing::expect_close(masked, want * z, fixture.rtol(), fixture.atol(), "masked input");
@@ -263,4 +265,4 @@ TEST(TimestepMask, StartsAsThePlainBlock) {
 }
 
 }  // namespace
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks

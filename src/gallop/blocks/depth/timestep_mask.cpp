@@ -1,15 +1,15 @@
 #include <ATen/ops/silu.h>
 
 #include "gallop/base/error.h"
+#include "gallop/blocks/depth/block_routing.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
 #include "gallop/ops/precision.h"
 #include "gallop/ops/topk_mask.h"
-#include "gallop/sparse/depth/block_routing.h"
 #include "gallop/sparse/experts/grouped.h"
 #include "gallop/sparse/losses/diffusion_prior.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 namespace {
 
 struct TimestepMaskSettings : config::Fields<TimestepMaskSettings> {
@@ -43,16 +43,17 @@ class TimestepMask : public BlockRouting {
         bias_(*this, "experts.bias", {settings.experts, args.D}, nn::Init::zeros(),
               nn::of_bias(share(settings))) {
     if (settings.prior > 0) {
-      losses_.push_back(std::make_unique<DiffusionPrior>(settings.prior, settings.active));
+      losses_.push_back(std::make_unique<sparse::DiffusionPrior>(settings.prior, settings.active));
     }
   }
 
   int64_t time_table() const override { return timesteps_; }
 
-  at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
+  at::Tensor forward(const at::Tensor& state, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
     require(ctx.time_embedding_BD.defined(), name(),
             ": a timestep mask needs a model that embeds a timestep");
+    const at::Tensor x_BLD = body.seen(state, ctx);
     const int64_t L = x_BLD.size(1), E = weight_.shape()[0];
     const at::Tensor logits_BE = logits(ctx.time_embedding_BD);
     const at::Tensor p_BE = logits_BE.softmax(-1);
@@ -60,12 +61,13 @@ class TimestepMask : public BlockRouting {
     const auto for_tokens = [&](const at::Tensor& of_BE) {
       return of_BE.unsqueeze(1).expand({-1, L, E});
     };
-    const Kept pairs = keep(Pairs::of_mask(for_tokens(kept_BE)), for_tokens(p_BE));
+    const sparse::Kept pairs =
+        sparse::keep(sparse::Pairs::of_mask(for_tokens(kept_BE)), for_tokens(p_BE));
     if (ctx.time_table_TD.defined() && ctx.routing != nullptr) {
       // What the prior reads: the choice of every noise level.
       const at::Tensor logits_TE = logits(ctx.time_table_TD);
       ctx.routing->push_back({.layer = name(),
-                              .choice = Choice::mask,
+                              .choice = sparse::Choice::mask,
                               .active = static_cast<double>(active_),
                               .logits_BLE = for_tokens(logits_BE),
                               .gate_BLE = for_tokens(p_BE),
@@ -78,10 +80,11 @@ class TimestepMask : public BlockRouting {
     }
     const at::Tensor x_TD = x_BLD.flatten(0, 1);
     const at::Tensor y_PD =
-        grouped_linear(x_TD.index_select(0, pairs.token_P()), pairs, *weight_, *bias_);
-    const at::Tensor mask_BLD = combine(y_PD, pairs, x_TD).reshape(x_BLD.sizes()).add(1);
-    const at::Tensor masked_BLD = x_BLD.mul(mask_BLD);
-    return body(masked_BLD, {}, {}).add(x_BLD.sub(masked_BLD));
+        sparse::grouped_linear(x_TD.index_select(0, pairs.token_P()), pairs, *weight_, *bias_);
+    const at::Tensor mask_BLD = sparse::combine(y_PD, pairs, x_TD).reshape(x_BLD.sizes()).add(1);
+    const ResidualStream& stream = body.stream;
+    const at::Tensor masked = stream.scale(state, mask_BLD);
+    return stream.add(body.run(masked, {}, {}), stream.subtract(state, masked));
   }
 
   // The rows of the chosen maps, the mask and what it makes of the token.
@@ -102,7 +105,7 @@ class TimestepMask : public BlockRouting {
   }
 
   int64_t active_, timesteps_;
-  std::vector<std::unique_ptr<SparseLoss>> losses_;
+  std::vector<std::unique_ptr<sparse::SparseLoss>> losses_;
   nn::Linear gate_;
   nn::Parameter weight_, bias_;
 };
@@ -115,4 +118,4 @@ const config::Register<BlockRouting, TimestepMaskSettings> registered{
     }};
 
 }  // namespace
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks

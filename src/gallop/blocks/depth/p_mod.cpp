@@ -1,4 +1,4 @@
-#include "gallop/sparse/depth/p_mod.h"
+#include "gallop/blocks/depth/p_mod.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,11 +6,11 @@
 #include <numbers>
 
 #include "gallop/base/error.h"
+#include "gallop/blocks/depth/block_routing.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/depth/block_routing.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 
 void PModSettings::fields(config::Visitor& v) {
   v.field("share", share, "of the tokens that every block works on; absent: falls over the depth",
@@ -43,10 +43,10 @@ class PMod : public BlockRouting {
     router_.emplace(*this, "", args.D, 1, nn::LinearOptions{.weight_init = nn::Init::zeros()});
   }
 
-  at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
+  at::Tensor forward(const at::Tensor& state, const BlockBody& body,
                      const nn::ForwardContext& ctx) const override {
-    if (!router_) return body(x_BLD, {}, {});
-    at::Tensor weight_BL = token_scores(*router_, x_BLD).tanh().mul(swing_).add(1);
+    if (!router_) return body.run(state, {}, {});
+    at::Tensor weight_BL = token_scores(*router_, body.seen(state, ctx)).tanh().mul(swing_).add(1);
     at::Tensor key_BL = weight_BL.detach();
     int64_t always = 0;
     if (ctx.modality_BL.defined()) {
@@ -58,13 +58,14 @@ class PMod : public BlockRouting {
       weight_BL = weight_BL.masked_fill(fixed_BL, 1);
       key_BL = key_BL.masked_fill(fixed_BL, std::numeric_limits<double>::infinity());
     }
-    const int64_t kept = kept_of(x_BLD.size(1) - always);
-    const at::Tensor skipped_BLD = x_BLD.mul(weight_BL.unsqueeze(-1));
-    if (kept + always == 0) return skipped_BLD;
+    const ResidualStream& stream = body.stream;
+    const int64_t kept = kept_of(weight_BL.size(1) - always);
+    const at::Tensor skipped = stream.scale(state, weight_BL);
+    if (kept + always == 0) return skipped;
     const at::Tensor positions_BK = best_positions(key_BL, kept + always);
-    return put_positions(skipped_BLD, positions_BK,
-                         body(at_positions(x_BLD, positions_BK), positions_BK,
-                              at_positions(weight_BL, positions_BK)));
+    return stream.put(skipped, positions_BK,
+                      body.run(stream.take(state, positions_BK), positions_BK,
+                               at_positions(weight_BL, positions_BK)));
   }
 
   // Around the block: what it works on.
@@ -96,4 +97,4 @@ const config::Register<BlockRouting, PModSettings> registered{
     }};
 
 }  // namespace
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks

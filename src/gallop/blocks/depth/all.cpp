@@ -1,15 +1,15 @@
+#include "gallop/blocks/depth/block_routing.h"
 #include "gallop/config/registry.h"
-#include "gallop/sparse/depth/block_routing.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 namespace {
 
 class AllTokens : public BlockRouting {
  public:
   explicit AllTokens(const Args& args) : BlockRouting(*args.parent, "") {}
-  at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
+  at::Tensor forward(const at::Tensor& state, const BlockBody& body,
                      const nn::ForwardContext&) const override {
-    return body(x_BLD, {}, {});
+    return body.run(state, {}, {});
   }
 };
 
@@ -18,4 +18,4 @@ const config::Register<BlockRouting, config::NoSettings> registered{
     [](const auto&, const BlockRouting::Args& args) { return std::make_unique<AllTokens>(args); }};
 
 }  // namespace
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks

@@ -2,11 +2,11 @@
 #include <optional>
 
 #include "gallop/base/error.h"
+#include "gallop/blocks/depth/block_routing.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/linear.h"
-#include "gallop/sparse/depth/block_routing.h"
 
-namespace gallop::sparse {
+namespace gallop::blocks {
 namespace {
 
 struct ModSettings : config::Fields<ModSettings> {
@@ -33,15 +33,16 @@ class Mod : public BlockRouting {
     if (args.index % settings.every == settings.every - 1) router_.emplace(*this, "", args.D, 1);
   }
 
-  at::Tensor forward(const at::Tensor& x_BLD, const BlockBody& body,
-                     const nn::ForwardContext&) const override {
-    if (!router_) return body(x_BLD, {}, {});
-    const at::Tensor score_BL = token_scores(*router_, x_BLD);
-    const at::Tensor positions_BK = best_positions(score_BL, kept_of(x_BLD.size(1)));
-    const at::Tensor x_BKD = at_positions(x_BLD, positions_BK);
-    const at::Tensor change_BKD = body(x_BKD, positions_BK, {}).sub(x_BKD);
-    const at::Tensor weight_BK1 = at_positions(score_BL, positions_BK).unsqueeze(-1);
-    return put_positions(x_BLD, positions_BK, x_BKD.add(change_BKD.mul(weight_BK1)));
+  at::Tensor forward(const at::Tensor& state, const BlockBody& body,
+                     const nn::ForwardContext& ctx) const override {
+    if (!router_) return body.run(state, {}, {});
+    const ResidualStream& stream = body.stream;
+    const at::Tensor score_BL = token_scores(*router_, body.seen(state, ctx));
+    const at::Tensor positions_BK = best_positions(score_BL, kept_of(score_BL.size(1)));
+    const at::Tensor before = stream.take(state, positions_BK);
+    const at::Tensor change = stream.subtract(body.run(before, positions_BK, {}), before);
+    const at::Tensor weight_BK = at_positions(score_BL, positions_BK);
+    return stream.put(state, positions_BK, stream.add(before, stream.scale(change, weight_BK)));
   }
 
   // Around the block: what it changes.
@@ -75,4 +76,4 @@ const config::Register<BlockRouting, ModSettings> registered{
     }};
 
 }  // namespace
-}  // namespace gallop::sparse
+}  // namespace gallop::blocks
