@@ -7,6 +7,7 @@
 #include "gallop/blocks/attention.h"
 #include "gallop/blocks/depth/block_routing.h"
 #include "gallop/blocks/residual_stream.h"
+#include "gallop/blocks/sublayer.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/nn/embeddings.h"
 #include "gallop/nn/feed_forward.h"
@@ -31,7 +32,6 @@ class DitBlock : public nn::Module {
   DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes, const DitSettings& settings);
   at::Tensor forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
-  nn::FeedForward& feed_forward() { return *mlp_; }
   const blocks::BlockRouting& routing() const { return *routing_; }
   /// Of the stream, which both sublayers read.
   nn::Activations activations(double tokens) const override;
@@ -44,6 +44,7 @@ class DitBlock : public nn::Module {
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
   std::unique_ptr<blocks::BlockRouting> routing_;
+  std::vector<blocks::Sublayer> sublayers_;
 };
 
 /// adaLN, then a linear layer to the p*p*C_out numbers of a patch, zero at first.
