@@ -24,6 +24,8 @@ class Attention : public nn::Branch {
 class MultiHead : public Attention {
  public:
   explicit MultiHead(const Args& args);
+  /// Every token's scores of all others, and the values weighed by them.
+  double multiply_adds(double tokens) const override;
 
  protected:
   int64_t heads() const { return heads_; }

@@ -67,7 +67,7 @@ Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
   const auto total = static_cast<double>(e.counts.total),
              trainable = static_cast<double>(e.counts.trainable);
   const auto batch = static_cast<double>(recipe.train.batch);
-  const models::Footprint sample = model.footprint();
+  const models::Footprint sample = models::footprint(model);
   const Matrices matrices(model);
 
   // Products cut up to two matrices into panels, in memory that stays.

@@ -141,6 +141,9 @@ class Module {
   virtual Activations activations(double tokens) const;
   /// The sum over this part and all below.
   Activations all_activations(double tokens) const;
+  /// Multiply-adds of one sample of that many tokens outside the matrices, in this part and all
+  /// below. Without an answer of its own, those of the parts below.
+  virtual double multiply_adds(double tokens) const;
   /// Says that an average token goes through everything below `factor` times as often.
   void scale_uses(double factor);
   /// Says that the products of all matrices below decide where tokens go: Role::router.

@@ -92,6 +92,12 @@ nn::Activations DitBlock::activations(double tokens) const {
   return {.kept = 2 * numbers, .passing = 2 * numbers};
 }
 
+double DitBlock::multiply_adds(double tokens) const {
+  double sum = 0;
+  for (const double share : routing_->shares()) sum += Module::multiply_adds(share * tokens);
+  return sum;
+}
+
 double DitBlock::uses() const {
   const std::vector<double> shares = routing_->shares();
   return std::accumulate(shares.begin(), shares.end(), 0.0);
@@ -198,36 +204,19 @@ at::Tensor Dit::to_tokens(const at::Tensor& image_BCHW) const {
   return patchify(image_BCHW, sizes_.patch);
 }
 
-int64_t Dit::attention_multiply_adds() const {
-  // A token attends to those of its own application of the block.
-  double pairs = 0;
-  for (const auto& block : blocks_) {
-    for (const double share : block->routing().shares()) pairs += share * share;
-  }
-  const int64_t L = tokens();
-  return std::llround(pairs * static_cast<double>(2 * L * L * sizes_.width));
+std::vector<const nn::Module*> Dit::stacked() const {
+  std::vector<const nn::Module*> all;
+  for (const auto& block : blocks_) all.push_back(block.get());
+  return all;
 }
 
-Footprint Dit::footprint() const {
-  const auto L = static_cast<double>(tokens()), D = static_cast<double>(sizes_.width);
+// The images with noise, target and output, the ends of the network, and the stream between blocks.
+Footprint Dit::around_stack() const {
   const auto& in = sizes_.args;
-  Footprint all;
-  for (const auto& block : blocks_) {
-    const nn::Activations own = block->all_activations(L);
-    double passing = 0;
-    for (const nn::Module* part : block->modules()) {
-      passing = std::max(passing, part->activations(L).passing);
-    }
-    all.kept += own.kept;
-    all.recorded += own.recorded;
-    all.passing = std::max(all.passing, passing + 2 * L * D);
-    all.inference = std::max(all.inference, own.kept);
-  }
-  // The images with noise, target and output, and the ends of the network.
   const auto image = static_cast<double>(in.channels * in.height * in.width);
-  all.kept += 8 * image + 3 * L * D;
-  all.inference += 6 * image + 2 * L * D;
-  return all;
+  const auto stream = static_cast<double>(tokens() * sizes_.width);
+  return {
+      .kept = 8 * image + 3 * stream, .passing = 2 * stream, .inference = 6 * image + 2 * stream};
 }
 
 bool Dit::is_table_of_other_sizes(const nn::Parameter& parameter, const at::Tensor& table) const {

@@ -35,6 +35,8 @@ class DitBlock : public nn::Module {
   const blocks::BlockRouting& routing() const { return *routing_; }
   /// Of the stream, which both sublayers read.
   nn::Activations activations(double tokens) const override;
+  /// Of each application of the block, whose tokens attend to one another alone.
+  double multiply_adds(double tokens) const override;
   /// Times that an average token goes through its attention and feed-forward layer.
   double uses() const;
 
@@ -71,8 +73,8 @@ class Dit : public Denoiser {
   double label_dropout() const override { return label_dropout_; }
   at::Tensor to_tokens(const at::Tensor& image_BCHW) const override;
   int64_t tokens() const override { return sizes_.tokens(); }
-  int64_t attention_multiply_adds() const override;
-  Footprint footprint() const override;
+  std::vector<const nn::Module*> stacked() const override;
+  Footprint around_stack() const override;
   bool is_table_of_other_sizes(const nn::Parameter& parameter,
                                const at::Tensor& table) const override;
   std::optional<ClassTable> class_table() const override {
