@@ -33,6 +33,8 @@ class Model : public nn::Module {
  public:
   /// Tokens a sample (L), for counting work.
   virtual int64_t tokens() const = 0;
+  /// What it gives its parts in every forward (nn::require_given).
+  virtual std::vector<nn::Given> provides() const { return {}; }
   /// The parts that a sample goes through one after the other.
   virtual std::vector<const nn::Module*> stacked() const { return {}; }
   /// What a sample takes outside of them: input, output, and what flows from one to the next. An

@@ -17,8 +17,6 @@ class FeedForward : public Branch {
     int64_t layers = 0;        ///< feed-forward layers in the model
   };
   using Branch::Branch;
-  /// What of it cannot work where only some tokens of a sample come; empty: it can.
-  virtual std::string needs_all_tokens() const { return {}; }
 };
 
 }  // namespace gallop::nn

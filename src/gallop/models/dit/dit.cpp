@@ -79,10 +79,10 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
                   .input_tap = tap_of(index) + ".mlp_input"}} {
   attn_->scale_uses(uses());
   mlp_->scale_uses(uses());
-  const std::string whole = mlp_->needs_all_tokens();
-  require(whole.empty() || routing_->gives_all_tokens(), name(), ": the block routing '",
-          settings.block_routing.kind(), "' gives its mlp some of the tokens only, and ", whole,
-          " needs all of them: leave one of the two out");
+  if (!routing_->gives_all_tokens()) {
+    nn::refuse_need(*this, nn::Given::all_tokens,
+                    "the block routing '" + settings.block_routing.kind() + "'");
+  }
   routing_->decides();
   is_block();
 }
@@ -202,6 +202,13 @@ int64_t Dit::output_channels() const {
 
 at::Tensor Dit::to_tokens(const at::Tensor& image_BCHW) const {
   return patchify(image_BCHW, sizes_.patch);
+}
+
+std::vector<nn::Given> Dit::provides() const {
+  std::vector<nn::Given> given{nn::Given::time, nn::Given::target, nn::Given::all_tokens};
+  if (sizes_.args.classes > 0) given.push_back(nn::Given::label);
+  if (has_null_label()) given.push_back(nn::Given::null_label);
+  return given;
 }
 
 std::vector<const nn::Module*> Dit::stacked() const {

@@ -73,6 +73,7 @@ class Dit : public Denoiser {
   double label_dropout() const override { return label_dropout_; }
   at::Tensor to_tokens(const at::Tensor& image_BCHW) const override;
   int64_t tokens() const override { return sizes_.tokens(); }
+  std::vector<nn::Given> provides() const override;
   std::vector<const nn::Module*> stacked() const override;
   Footprint around_stack() const override;
   bool is_table_of_other_sizes(const nn::Parameter& parameter,

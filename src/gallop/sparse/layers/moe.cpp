@@ -146,13 +146,6 @@ Moe::Moe(const MoeSettings& settings, const Args& args)
   router_->bind(*experts_);
 }
 
-std::string Moe::needs_all_tokens() const {
-  for (const auto& loss : losses_) {
-    if (loss->needs_head()) return "its loss '" + loss->kind() + "'";
-  }
-  return {};
-}
-
 // Pools keep whole numbers: K = floor(k * pool / E), as Expert Race defines it.
 void Moe::check_kept(double active) const {
   const std::optional<double> kept = selection_->kept_a_token();
