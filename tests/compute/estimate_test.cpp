@@ -92,8 +92,6 @@ TEST(Estimate, CountsWhatKindsKeepBesideTheirMatrices) {
 
 struct TableModel : models::Model {
   int64_t tokens() const override { return 4; }
-  int64_t attention_multiply_adds() const override { return 0; }
-  models::Footprint footprint() const override { return {.kept = all_activations(4).kept}; }
   std::string summary() const override { return "a table"; }
   nn::RowTable table{*this, "table", 1'000'000, 32, {.lookups = 2}};
 };
@@ -102,8 +100,7 @@ struct TableModel : models::Model {
 // the table's size, and of its rows those that a token looks up.
 TEST(Estimate, CountsTablesOfRows) {
   const runs::Recipe recipe = recipe_in("unused", {"eval.every=0", "checkpoint.every=5"});
-  const auto info = runs::make_task(recipe)->data_info();
-  const Estimate e = estimate(TableModel(), recipe, info);
+  const Estimate e = estimate(TableModel(), recipe, runs::make_task(recipe)->memory());
   EXPECT_EQ(e.counts.trainable, 32'000'000);
   EXPECT_DOUBLE_EQ(e.counts.active, 2 * 32);
   EXPECT_EQ(e.flops_per_step, 0);

@@ -61,11 +61,6 @@ class Players : public models::Model {
  public:
   explicit Players(int64_t width) : maker(*this, "maker", width), critic(*this, "critic", width) {}
   int64_t tokens() const override { return 1; }
-  int64_t attention_multiply_adds() const override { return 0; }
-  models::Footprint footprint() const override {
-    const nn::Activations all = all_activations(1);
-    return {.kept = all.kept, .passing = all.passing, .inference = all.kept};
-  }
   std::string summary() const override { return "two players"; }
 
   Network maker, critic;

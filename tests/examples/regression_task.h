@@ -39,8 +39,6 @@ class Curve : public models::Model {
   at::Tensor forward(const at::Tensor& x_B1, const nn::ForwardContext& ctx) const;
 
   int64_t tokens() const override { return 1; }
-  int64_t attention_multiply_adds() const override { return 0; }
-  models::Footprint footprint() const override;
   std::string summary() const override;
 
  private:

@@ -50,6 +50,26 @@ TEST(Module, CountsBeforeAnythingIsAllocated) {
   EXPECT_FALSE((*root.encoder.first.weight()).defined());
 }
 
+// A part says its own work, and one that is applied twice that of those below it twice.
+TEST(Module, AddsUpWorkOutsideOfMatrices) {
+  struct Pairs : Module {
+    explicit Pairs(Module& parent) : Module(parent, "pairs") {}
+    double multiply_adds(double tokens) const override { return tokens * tokens; }
+  };
+  struct Twice : Module {
+    explicit Twice(Module& parent) : Module(parent, "twice") {}
+    double multiply_adds(double tokens) const override {
+      return 2 * Module::multiply_adds(tokens / 2);
+    }
+    Pairs pairs{*this};
+  };
+  Module root;
+  EXPECT_EQ(root.multiply_adds(4), 0);
+  const Pairs pairs(root);
+  const Twice twice(root);
+  EXPECT_EQ(root.multiply_adds(4), 16 + 2 * 4);
+}
+
 TEST(Module, MaterialisesInTheTypeAskedForAndMarksWhatIsTrained) {
   Root root;
   root.materialize(/*seed=*/3, {.dtype = at::kDouble});

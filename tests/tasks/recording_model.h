@@ -41,8 +41,6 @@ class RecordingModel : public models::Denoiser {
   /// One token a row of the image.
   at::Tensor to_tokens(const at::Tensor& image_BCHW) const override;
   int64_t tokens() const override { return args_.height; }
-  int64_t attention_multiply_adds() const override { return 0; }
-  models::Footprint footprint() const override { return {}; }
   std::string summary() const override { return "recording"; }
 
   struct Call {

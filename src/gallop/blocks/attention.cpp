@@ -15,6 +15,10 @@ MultiHead::MultiHead(const Args& args)
           " heads");
 }
 
+double MultiHead::multiply_adds(double tokens) const {
+  return 2 * tokens * tokens * static_cast<double>(proj_.weight().shape()[0]);
+}
+
 at::Tensor MultiHead::of_heads(const at::Tensor& x_BLD) const {
   return ops::self_attention(qkv_.forward(x_BLD), heads_);
 }

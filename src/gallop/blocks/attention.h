@@ -2,13 +2,13 @@
 
 #include <string>
 
-#include "gallop/nn/forward_context.h"
+#include "gallop/nn/branch.h"
 #include "gallop/nn/linear.h"
 
 namespace gallop::blocks {
 
 /// What a transformer block calls its attention over the tokens of a sample.
-class Attention : public nn::Module {
+class Attention : public nn::Branch {
  public:
   static constexpr const char* category = "attention";
   struct Args {
@@ -16,9 +16,7 @@ class Attention : public nn::Module {
     int64_t D = 0, heads = 0;
     int64_t layers = 1;  ///< attention layers in the model
   };
-  using Module::Module;
-  /// x_BLD -> [B, L, D].
-  virtual at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const = 0;
+  using Branch::Branch;
 };
 
 /// The layers around the heads: one fused qkv product laid out [3, heads, head_dim], scale
@@ -26,6 +24,8 @@ class Attention : public nn::Module {
 class MultiHead : public Attention {
  public:
   explicit MultiHead(const Args& args);
+  /// Every token's scores of all others, and the values weighed by them.
+  double multiply_adds(double tokens) const override;
 
  protected:
   int64_t heads() const { return heads_; }

@@ -85,6 +85,8 @@ class MixtureOfHeads : public MultiHead {
     return project(heads_BLNd.mul(gates_BLN.unsqueeze(-1)).flatten(2));
   }
 
+  std::vector<nn::Need> needs() const override { return sparse::needs_of(losses_); }
+
   // The heads before their gates.
   nn::Activations activations(double tokens) const override {
     const double T = tokens * parameters().front()->attributes().uses;

@@ -81,7 +81,7 @@ Estimate estimate(const models::Model& model, const runs::Recipe& recipe,
   const auto total = static_cast<double>(e.counts.total),
              trainable = static_cast<double>(e.counts.trainable);
   const auto batch = static_cast<double>(recipe.train.batch);
-  const models::Footprint sample = model.footprint();
+  const models::Footprint sample = models::footprint(model);
   const Matrices matrices(model);
   const Tables tables(model);
   const double state = 2 * total + 2 * trainable + tables.remembered;

@@ -1,6 +1,7 @@
 #include "gallop/models/counts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace gallop::models {
@@ -15,7 +16,7 @@ double active(const nn::Attributes& attributes) {
 // Multiply-adds of one sample; `auxiliary` counts the heads that only training uses, `factor`
 // multiplies what an average token uses of the experts that it chooses from.
 double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
-  double sum = static_cast<double>(model.attention_multiply_adds());
+  double sum = std::round(model.multiply_adds(static_cast<double>(model.tokens())));
   for (const nn::Parameter* parameter : model.parameters()) {
     const nn::Attributes& attributes = parameter->attributes();
     if (!parameter->trainable() || !parameter->is_matrix()) continue;
@@ -49,6 +50,26 @@ Counts count(const Model& model) {
 
 double multiply_adds_with(const Model& model, double factor) {
   return multiply_adds(model, false, factor);
+}
+
+Footprint footprint(const Model& model) {
+  const auto L = static_cast<double>(model.tokens());
+  Footprint all;
+  for (const nn::Module* block : model.stacked()) {
+    const nn::Activations own = block->all_activations(L);
+    all.kept += own.kept;
+    all.recorded += own.recorded;
+    all.inference = std::max(all.inference, own.kept);
+    for (const nn::Module* part : block->modules()) {
+      all.passing = std::max(all.passing, part->activations(L).passing);
+    }
+  }
+  const Footprint around = model.around_stack();
+  all.kept += around.kept;
+  all.passing += around.passing;
+  all.inference += around.inference;
+  all.recorded += around.recorded;
+  return all;
 }
 
 double training_flops(const Model& model) { return 3 * 2 * multiply_adds(model, true); }

@@ -22,6 +22,9 @@ Counts count(const Model& model);
 /// many experts as the recipe says.
 double multiply_adds_with(const Model& model, double factor);
 
+/// What one sample takes beside the weights, an estimate.
+Footprint footprint(const Model& model);
+
 /// Floating-point operations of one training sample: 2 a multiply-add, forward and twice that
 /// backward.
 double training_flops(const Model& model);

@@ -6,7 +6,9 @@ namespace gallop::models {
 
 std::unique_ptr<Denoiser> make_denoiser(const config::Component& component,
                                         const Denoiser::Args& args) {
-  return config::make<Denoiser>(component, args);
+  std::unique_ptr<Denoiser> model = config::make<Denoiser>(component, args);
+  nn::require_given(*model, model->provides(), "the model '" + component.kind() + "'");
+  return model;
 }
 
 }  // namespace gallop::models

@@ -32,7 +32,8 @@ class Denoiser : public Model {
   virtual at::Tensor to_tokens(const at::Tensor& image_BCHW) const = 0;
 };
 
-/// Builds the network that a recipe chose; nothing is allocated yet.
+/// Builds the network that a recipe chose; nothing is allocated yet. Throws Error where one of its
+/// parts needs what it does not give.
 std::unique_ptr<Denoiser> make_denoiser(const config::Component& component,
                                         const Denoiser::Args& args);
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "gallop/nn/module.h"
 
@@ -32,10 +33,13 @@ class Model : public nn::Module {
  public:
   /// Tokens a sample (L), for counting work.
   virtual int64_t tokens() const = 0;
-  /// Multiply-adds of one sample outside the weight matrices (attention scores and values).
-  virtual int64_t attention_multiply_adds() const = 0;
-  /// What one sample takes, an estimate.
-  virtual Footprint footprint() const = 0;
+  /// What it gives its parts in every forward (nn::require_given).
+  virtual std::vector<nn::Given> provides() const { return {}; }
+  /// The parts that a sample goes through one after the other.
+  virtual std::vector<const nn::Module*> stacked() const { return {}; }
+  /// What a sample takes outside of them: input, output, and what flows from one to the next. An
+  /// estimate.
+  virtual Footprint around_stack() const { return {}; }
   /// Whether `table` is what this computed parameter holds in a model of other sizes, of another
   /// resolution for example; false where that cannot be told. Exact up to the rounding of bf16.
   virtual bool is_table_of_other_sizes(const nn::Parameter& /*parameter*/,

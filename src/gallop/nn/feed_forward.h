@@ -1,14 +1,12 @@
 #pragma once
 
-#include "gallop/nn/forward_context.h"
-#include "gallop/nn/module.h"
+#include "gallop/nn/branch.h"
 
 namespace gallop::nn {
 
 /// What a transformer block calls its MLP: dense, or a sparse layer. The kinds choose their own
-/// child name
-/// ("mlp", "moe"), since checkpoints are loaded by name.
-class FeedForward : public Module {
+/// child name ("mlp", "moe"), since checkpoints are loaded by name.
+class FeedForward : public Branch {
  public:
   static constexpr const char* category = "mlp";
   struct Args {
@@ -18,11 +16,7 @@ class FeedForward : public Module {
     int64_t target_width = 0;  ///< p*p*C: width of a token of the training target
     int64_t layers = 0;        ///< feed-forward layers in the model
   };
-  using Module::Module;
-  /// x_BLD -> [B, L, D].
-  virtual at::Tensor forward(const at::Tensor& x_BLD, const ForwardContext& ctx) const = 0;
-  /// What of it cannot work where only some tokens of a sample come; empty: it can.
-  virtual std::string needs_all_tokens() const { return {}; }
+  using Branch::Branch;
 };
 
 }  // namespace gallop::nn

@@ -153,6 +153,14 @@ Activations Module::all_activations(double tokens) const {
   return all;
 }
 
+double Module::multiply_adds(double tokens) const {
+  double sum = 0;
+  for (const auto& entry : entries_) {
+    if (const auto* child = std::get_if<Module*>(&entry)) sum += (*child)->multiply_adds(tokens);
+  }
+  return sum;
+}
+
 void Module::scale_uses(double factor) {
   for (Parameter* parameter : parameters()) parameter->attributes_.uses *= factor;
 }

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "gallop/nn/needs.h"
+
 namespace gallop::nn {
 
 class Module;
@@ -149,6 +151,11 @@ class Module {
   virtual Activations activations(double tokens) const;
   /// The sum over this part and all below.
   Activations all_activations(double tokens) const;
+  /// Multiply-adds of one sample of that many tokens outside the matrices, in this part and all
+  /// below. Without an answer of its own, those of the parts below.
+  virtual double multiply_adds(double tokens) const;
+  /// What this part itself cannot work without, and not every model gives.
+  virtual std::vector<Need> needs() const { return {}; }
   /// Says that an average token goes through everything below `factor` times as often.
   void scale_uses(double factor);
   /// Says that the products of all matrices below decide where tokens go: Role::router.

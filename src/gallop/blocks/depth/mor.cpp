@@ -52,6 +52,7 @@ class Mor : public BlockRouting {
     return {.kept = numbers, .passing = numbers};
   }
 
+  std::vector<nn::Need> needs() const override { return sparse::needs_of(losses_); }
   bool gives_all_tokens() const override { return false; }
   std::vector<double> shares() const override {
     std::vector<double> shares(N(), 1);

@@ -47,6 +47,9 @@ class TimestepMask : public BlockRouting {
     }
   }
 
+  std::vector<nn::Need> needs() const override {
+    return {{.what = nn::Given::time, .by = "the block routing 'timestep_mask'"}};
+  }
   int64_t time_table() const override { return timesteps_; }
 
   at::Tensor forward(const at::Tensor& state, const BlockBody& body,

@@ -25,6 +25,9 @@ nn::LinearOptions zero_per_sample() {
   return {.weight_init = nn::Init::zeros(), .attributes = {.per_sample = true}};
 }
 
+// What the taps of a block begin with.
+std::string tap_of(int64_t block) { return "block." + std::to_string(block); }
+
 void tap(const nn::ForwardContext& ctx, const std::string& name, const at::Tensor& value) {
   if (ctx.taps != nullptr) ctx.taps->add(name, value);
 }
@@ -64,39 +67,35 @@ DitBlock::DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes,
            .layers = sizes.depth / settings.mlp_every})),
       adaLN_modulation_(*this, "adaLN_modulation.1", sizes.width, 6 * sizes.width,
                         zero_per_sample()),
-      routing_(
-          config::make<blocks::BlockRouting>(settings.block_routing, {.parent = this,
-                                                                      .D = sizes.width,
-                                                                      .tokens = sizes.tokens(),
-                                                                      .index = index,
-                                                                      .blocks = sizes.depth})) {
+      routing_(config::make<blocks::BlockRouting>(settings.block_routing, {.parent = this,
+                                                                           .D = sizes.width,
+                                                                           .tokens = sizes.tokens(),
+                                                                           .index = index,
+                                                                           .blocks = sizes.depth})),
+      sublayers_{{.branch = *attn_, .number = 2 * index, .tap = tap_of(index) + ".attn"},
+                 {.branch = *mlp_,
+                  .number = 2 * index + 1,
+                  .tap = tap_of(index) + ".mlp",
+                  .input_tap = tap_of(index) + ".mlp_input"}} {
   attn_->scale_uses(uses());
   mlp_->scale_uses(uses());
-  const std::string whole = mlp_->needs_all_tokens();
-  require(whole.empty() || routing_->gives_all_tokens(), name(), ": the block routing '",
-          settings.block_routing.kind(), "' gives its mlp some of the tokens only, and ", whole,
-          " needs all of them: leave one of the two out");
+  if (!routing_->gives_all_tokens()) {
+    nn::refuse_need(*this, nn::Given::all_tokens,
+                    "the block routing '" + settings.block_routing.kind() + "'");
+  }
   routing_->decides();
   is_block();
 }
 
-namespace {
-
-// What sublayer i sees, modulated, and the state to write to.
-std::pair<at::Tensor, at::Tensor> modulated(const blocks::ResidualStream& stream,
-                                            const at::Tensor& state, int64_t i,
-                                            const at::Tensor& shift_BD, const at::Tensor& scale_BD,
-                                            const nn::ForwardContext& ctx) {
-  const auto [x_BLD, kept] =
-      ops::adaln_modulate_and_keep(stream.read(state, i, ctx), shift_BD, scale_BD);
-  return {x_BLD, stream.reads_whole_state() ? kept : state};
-}
-
-}  // namespace
-
 nn::Activations DitBlock::activations(double tokens) const {
   const double numbers = tokens * uses() * static_cast<double>(width_);
   return {.kept = 2 * numbers, .passing = 2 * numbers};
+}
+
+double DitBlock::multiply_adds(double tokens) const {
+  double sum = 0;
+  for (const double share : routing_->shares()) sum += Module::multiply_adds(share * tokens);
+  return sum;
 }
 
 double DitBlock::uses() const {
@@ -110,26 +109,19 @@ at::Tensor DitBlock::forward(const at::Tensor& state, const at::Tensor& silu_c_B
   const at::Tensor modulation = adaLN_modulation_.forward(silu_c_BD);  // [B, 6D]
   const auto m = modulation.chunk(6, 1);                               // shift, scale, gate; twice
 
-  const std::string block = "block." + std::to_string(index_);
+  const std::string block = tap_of(index_);
   tap(ctx, block + ".adaln", modulation);
 
-  const int64_t first = 2 * index_, second = first + 1;
-  const auto run = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& mlp_scale) {
-    const auto [x_attn_BLD, at_first] = modulated(stream, x, first, m[0], m[1], ctx);
-    const at::Tensor attention_BLD = attn_->forward(x_attn_BLD, ctx);
-    const at::Tensor between = stream.write_gated(at_first, first, m[2], attention_BLD, ctx);
-
-    const auto [x_BLD, at_second] = modulated(stream, between, second, m[3], m[4], ctx);
-    const at::Tensor mlp_BLD = mlp_->forward(x_BLD, ctx);
-    tap(ctx, block + ".attn", attention_BLD);
-    tap(ctx, block + ".mlp_input", x_BLD);
-    tap(ctx, block + ".mlp", mlp_BLD);
-    if (!mlp_scale.defined()) return stream.write_gated(at_second, second, m[5], mlp_BLD, ctx);
-    return stream.write(at_second, second,
-                        ops::adaln_gate(m[5], mlp_BLD).mul(mlp_scale.unsqueeze(-1)), ctx);
+  const auto run = [&](at::Tensor x, const at::Tensor&, const at::Tensor& mlp_scale_BK) {
+    for (size_t i = 0; i < sublayers_.size(); ++i) {
+      const blocks::Modulation own{m[3 * i], m[3 * i + 1], m[3 * i + 2]};
+      const bool last = i + 1 == sublayers_.size();
+      x = sublayers_[i].forward(x, own, last ? mlp_scale_BK : at::Tensor(), stream, ctx);
+    }
+    return x;
   };
   const at::Tensor after =
-      routing_->forward(state, {.stream = stream, .first = first, .run = run}, ctx);
+      routing_->forward(state, {.stream = stream, .first = sublayers_[0].number, .run = run}, ctx);
   if (ctx.taps != nullptr) tap(ctx, block, stream.leave(after, ctx));
   return after;
 }
@@ -212,36 +204,26 @@ at::Tensor Dit::to_tokens(const at::Tensor& image_BCHW) const {
   return patchify(image_BCHW, sizes_.patch);
 }
 
-int64_t Dit::attention_multiply_adds() const {
-  // A token attends to those of its own application of the block.
-  double pairs = 0;
-  for (const auto& block : blocks_) {
-    for (const double share : block->routing().shares()) pairs += share * share;
-  }
-  const int64_t L = tokens();
-  return std::llround(pairs * static_cast<double>(2 * L * L * sizes_.width));
+std::vector<nn::Given> Dit::provides() const {
+  std::vector<nn::Given> given{nn::Given::time, nn::Given::target, nn::Given::all_tokens};
+  if (sizes_.args.classes > 0) given.push_back(nn::Given::label);
+  if (has_null_label()) given.push_back(nn::Given::null_label);
+  return given;
 }
 
-Footprint Dit::footprint() const {
-  const auto L = static_cast<double>(tokens()), D = static_cast<double>(sizes_.width);
-  const auto& in = sizes_.args;
-  Footprint all;
-  for (const auto& block : blocks_) {
-    const nn::Activations own = block->all_activations(L);
-    double passing = 0;
-    for (const nn::Module* part : block->modules()) {
-      passing = std::max(passing, part->activations(L).passing);
-    }
-    all.kept += own.kept;
-    all.recorded += own.recorded;
-    all.passing = std::max(all.passing, passing + 2 * L * D);
-    all.inference = std::max(all.inference, own.kept);
-  }
-  // The images with noise, target and output, and the ends of the network.
-  const auto image = static_cast<double>(in.channels * in.height * in.width);
-  all.kept += 8 * image + 3 * L * D;
-  all.inference += 6 * image + 2 * L * D;
+std::vector<const nn::Module*> Dit::stacked() const {
+  std::vector<const nn::Module*> all;
+  for (const auto& block : blocks_) all.push_back(block.get());
   return all;
+}
+
+// The images with noise, target and output, the ends of the network, and the stream between blocks.
+Footprint Dit::around_stack() const {
+  const auto& in = sizes_.args;
+  const auto image = static_cast<double>(in.channels * in.height * in.width);
+  const auto stream = static_cast<double>(tokens() * sizes_.width);
+  return {
+      .kept = 8 * image + 3 * stream, .passing = 2 * stream, .inference = 6 * image + 2 * stream};
 }
 
 bool Dit::is_table_of_other_sizes(const nn::Parameter& parameter, const at::Tensor& table) const {

@@ -7,6 +7,7 @@
 #include "gallop/blocks/attention.h"
 #include "gallop/blocks/depth/block_routing.h"
 #include "gallop/blocks/residual_stream.h"
+#include "gallop/blocks/sublayer.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/nn/embeddings.h"
 #include "gallop/nn/feed_forward.h"
@@ -31,10 +32,11 @@ class DitBlock : public nn::Module {
   DitBlock(nn::Module& parent, int64_t index, const DitSizes& sizes, const DitSettings& settings);
   at::Tensor forward(const at::Tensor& state, const at::Tensor& silu_c_BD,
                      const blocks::ResidualStream& stream, const nn::ForwardContext& ctx) const;
-  nn::FeedForward& feed_forward() { return *mlp_; }
   const blocks::BlockRouting& routing() const { return *routing_; }
   /// Of the stream, which both sublayers read.
   nn::Activations activations(double tokens) const override;
+  /// Of each application of the block, whose tokens attend to one another alone.
+  double multiply_adds(double tokens) const override;
   /// Times that an average token goes through its attention and feed-forward layer.
   double uses() const;
 
@@ -44,6 +46,7 @@ class DitBlock : public nn::Module {
   std::unique_ptr<nn::FeedForward> mlp_;
   nn::Linear adaLN_modulation_;
   std::unique_ptr<blocks::BlockRouting> routing_;
+  std::vector<blocks::Sublayer> sublayers_;
 };
 
 /// adaLN, then a linear layer to the p*p*C_out numbers of a patch, zero at first.
@@ -70,8 +73,9 @@ class Dit : public Denoiser {
   double label_dropout() const override { return label_dropout_; }
   at::Tensor to_tokens(const at::Tensor& image_BCHW) const override;
   int64_t tokens() const override { return sizes_.tokens(); }
-  int64_t attention_multiply_adds() const override;
-  Footprint footprint() const override;
+  std::vector<nn::Given> provides() const override;
+  std::vector<const nn::Module*> stacked() const override;
+  Footprint around_stack() const override;
   bool is_table_of_other_sizes(const nn::Parameter& parameter,
                                const at::Tensor& table) const override;
   std::optional<ClassTable> class_table() const override {

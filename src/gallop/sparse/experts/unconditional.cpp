@@ -28,6 +28,10 @@ class UnconditionalExperts : public Experts {
     null_ = config::make<Experts>(settings.null, null);
   }
 
+  std::vector<nn::Need> needs() const override {
+    return {{.what = nn::Given::null_label, .by = "the expert kind 'unconditional'"}};
+  }
+
   at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext& ctx) const override {
     const at::Tensor y_TD = routed_->forward(x_TD, pairs, ctx);

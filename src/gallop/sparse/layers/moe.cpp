@@ -139,13 +139,6 @@ Chooser::Args Moe::choice_among(const MoeSettings::Candidates& candidates, const
           .losses = &losses_};
 }
 
-std::string Moe::needs_all_tokens() const {
-  for (const auto& loss : losses_) {
-    if (loss->needs_head()) return "its loss '" + loss->kind() + "'";
-  }
-  return {};
-}
-
 at::Tensor Moe::forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const {
   const Kept kept = chooser_.choose(x_BLD, ctx);
   return experts_

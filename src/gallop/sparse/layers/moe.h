@@ -47,9 +47,8 @@ class Moe : public nn::FeedForward {
  public:
   Moe(const MoeSettings& settings, const Args& args);
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override;
-  /// A loss whose head predicts the target of every token.
-  std::string needs_all_tokens() const override;
-
+  /// What its losses need.
+  std::vector<nn::Need> needs() const override { return needs_of(losses_); }
   /// Of scores, masks and pairs.
   nn::Activations activations(double tokens) const override;
 

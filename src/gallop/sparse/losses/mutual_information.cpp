@@ -71,9 +71,12 @@ const config::Register<SparseLoss, MutualInformationSettings> registered{
     "mutual_information", "minus the mutual information of task and expert: specialists",
     "Mod-Squad, arXiv 2212.08066; arXiv 2306.17165",
     [](const MutualInformationSettings& settings, const auto&) {
+      std::vector<nn::Given> of_model;
+      if (settings.task == "label") of_model.push_back(nn::Given::label);
       return std::make_unique<RecordLoss>(
           "mutual_information", settings.weight,
-          [settings](const RoutingRecord& record) { return value(settings, record); });
+          [settings](const RoutingRecord& record) { return value(settings, record); },
+          std::vector<std::string>{}, of_model);
     }};
 
 }  // namespace

@@ -25,6 +25,10 @@ class PerLayer : public SparseLoss {
   std::string kind() const override { return "per_layer"; }
   double weight() const override { return weight_; }
   bool needs_head() const override { return true; }
+  // A head predicts the target of every token.
+  std::vector<nn::Given> needs_given() const override {
+    return {nn::Given::target, nn::Given::all_tokens};
+  }
   at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const override {
     require(record.head_BLH.defined(), record.layer, ": the router made no per-layer prediction");
     require(target_BLH.defined(), record.layer, ": the per-layer loss needs the training target");

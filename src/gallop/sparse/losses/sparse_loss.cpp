@@ -37,6 +37,16 @@ void require_shown(const std::string& layer, const std::vector<std::unique_ptr<S
   }
 }
 
+std::vector<nn::Need> needs_of(const std::vector<std::unique_ptr<SparseLoss>>& losses) {
+  std::vector<nn::Need> needs;
+  for (const auto& loss : losses) {
+    for (const nn::Given what : loss->needs_given()) {
+      needs.push_back({.what = what, .by = "the loss '" + loss->kind() + "'"});
+    }
+  }
+  return needs;
+}
+
 at::Tensor SparseLoss::joint_value(const std::vector<const RoutingRecord*>&) const { return {}; }
 
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gallop/config/schema.h"
+#include "gallop/nn/needs.h"
 #include "gallop/sparse/choice/routing_record.h"
 
 namespace gallop::sparse {
@@ -29,6 +30,8 @@ class SparseLoss {
   /// What the router or the selection must show (Router::shows); their names in
   /// RoutingRecord::extras.
   virtual std::vector<std::string> needs() const { return {}; }
+  /// What the model must give.
+  virtual std::vector<nn::Given> needs_given() const { return {}; }
   /// The layer's share, a scalar with a graph; target_BLH is the training target in token layout.
   virtual at::Tensor value(const RoutingRecord& record, const at::Tensor& target_BLH) const = 0;
   /// The total of all layers of this kind, for one that looks at them together; undefined in
@@ -40,14 +43,17 @@ class SparseLoss {
 class RecordLoss : public SparseLoss {
  public:
   using Value = std::function<at::Tensor(const RoutingRecord& record)>;
-  RecordLoss(std::string kind, double weight, Value value, std::vector<std::string> needs = {})
+  RecordLoss(std::string kind, double weight, Value value, std::vector<std::string> needs = {},
+             std::vector<nn::Given> given = {})
       : kind_(std::move(kind)),
         weight_(weight),
         value_(std::move(value)),
-        needs_(std::move(needs)) {}
+        needs_(std::move(needs)),
+        given_(std::move(given)) {}
   std::string kind() const override { return kind_; }
   double weight() const override { return weight_; }
   std::vector<std::string> needs() const override { return needs_; }
+  std::vector<nn::Given> needs_given() const override { return given_; }
   at::Tensor value(const RoutingRecord& record, const at::Tensor&) const override {
     return value_(record);
   }
@@ -57,6 +63,7 @@ class RecordLoss : public SparseLoss {
   double weight_;
   Value value_;
   std::vector<std::string> needs_;
+  std::vector<nn::Given> given_;
 };
 
 /// The [model.mlp.losses] table: one sub-table a registered kind, all off by default.
@@ -73,6 +80,9 @@ std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& c
 /// "the attention 'moh' does not show".
 void require_shown(const std::string& layer, const std::vector<std::unique_ptr<SparseLoss>>& losses,
                    const std::vector<std::string>& shown, const std::string& by);
+
+/// What a layer with these losses needs of its model for them.
+std::vector<nn::Need> needs_of(const std::vector<std::unique_ptr<SparseLoss>>& losses);
 
 /// The sum over the layers that have a kind of loss with the same weight and choose from the same
 /// kind of thing. `kind` is the loss's, with "heads_" before it for heads where experts have that

@@ -16,6 +16,10 @@ class TimestepRouter : public Router {
         gate_(*this, "gate", args.D, args.experts, {.attributes = {.per_sample = true}}),
         head_(*this, args) {}
 
+  std::vector<nn::Need> needs() const override {
+    return {{.what = nn::Given::time, .by = "the router 'timestep'"}};
+  }
+
   Routed forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override {
     require(ctx.time_embedding_BD.defined(), name(),
             ": a timestep router needs a model that embeds a timestep");

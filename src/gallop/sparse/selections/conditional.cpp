@@ -17,6 +17,10 @@ class ConditionalSelection : public Selection {
   ConditionalSelection(const ConditionalSettings& settings, const Args& args)
       : Selection(*args.parent, ""), of_(config::make<Selection>(settings.of, args)) {}
 
+  std::vector<nn::Need> needs() const override {
+    return {{.what = nn::Given::null_label, .by = "the selection 'conditional'"}};
+  }
+
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
     Selected selected = of_->select(scores, ctx);
     if (!ctx.unconditional_B.defined()) return selected;
