@@ -59,17 +59,13 @@ Curve::Curve(const RegressionSettings& settings)
       in_(*this, "in", 1, settings.width),
       mlp_(config::make<nn::FeedForward>(
           settings.mlp, {.parent = this, .D = settings.width, .tokens = 1, .layers = 1})),
-      out_(*this, "out", settings.width, 1) {}
+      out_(*this, "out", settings.width, 1) {
+  nn::require_given(*this, provides(), "the network of the task 'regression'");
+}
 
 at::Tensor Curve::forward(const at::Tensor& x_B1, const nn::ForwardContext& ctx) const {
   const at::Tensor h_B1D = in_.forward(x_B1).tanh().unsqueeze(1);
   return out_.forward(h_B1D.add(mlp_->forward(h_B1D, ctx)).squeeze(1));
-}
-
-models::Footprint Curve::footprint() const {
-  const nn::Activations all = all_activations(1);
-  return {
-      .kept = all.kept, .passing = all.passing, .inference = all.kept, .recorded = all.recorded};
 }
 
 std::string Curve::summary() const { return "curve of width " + std::to_string(width_); }

@@ -144,6 +144,16 @@ TEST(RegressionTask, IsCalibrated) {
               0.5);
 }
 
+// No label, no time: a part that needs one is told when the network is built.
+TEST(RegressionTask, RefusesPartsThatNeedWhatItDoesNotGive) {
+  const TemporaryDirectory folder;
+  EXPECT_THAT(message_of([&] {
+                Trainer(recipe_of(regression, folder / "run", {"task.mlp.router=timestep"}));
+              }),
+              AllOf(HasSubstr("the router 'timestep'"),
+                    HasSubstr("the network of the task 'regression'")));
+}
+
 TEST(RegressionTask, IsRefusedWhatItCannotDo) {
   const TemporaryDirectory folder;
   Trainer(recipe_of(regression, folder / "run")).run(5);
