@@ -64,6 +64,23 @@ kind = "adversarial"
 critic_optimizer = { kind = "adamw", lr = 1e-2, beta1 = 0.5 }
 )";
 
+// A table of a million rows, of which a step uses some sixty.
+constexpr const char* pairs = R"(
+format = 2
+seed = 3
+threads = 1
+device = "cpu"
+train = { steps = 60, batch = 32 }
+optimizer = { kind = "adamw", lr = 5e-2 }
+ema = { decay = 0.8 }
+eval = { every = 15 }
+sample = { every = 0 }
+checkpoint = { every = 1000, background_save = true }
+log = { every = 5, tensorboard = false }
+[task]
+kind = "pairs"
+)";
+
 runs::Recipe recipe_of(const char* text, const std::filesystem::path& out,
                        const std::vector<std::string>& overrides = {}) {
   runs::Recipe recipe = runs::recipe_in(text, "example", overrides);
@@ -161,6 +178,35 @@ TEST(RegressionTask, IsRefusedWhatItCannotDo) {
   EXPECT_THAT(
       message_of([&] { tasks::require_generator(*restored.task, restored.recipe.task.kind()); }),
       HasSubstr("the task 'regression' generates nothing"));
+}
+
+TEST(PairsTask, TrainsATableOfAMillionRowsAndGoesOnToTheBit) {
+  const TemporaryDirectory folder;
+  Trainer whole(recipe_of(pairs, folder / "whole"));
+  const at::Tensor before = (**whole.model().find_parameter("items.weight")).detach().clone();
+  whole.run();
+  const at::Tensor after = **whole.model().find_parameter("items.weight");
+  const int64_t moved = after.ne(before).any(1).sum().item<int64_t>();
+  EXPECT_GT(moved, 30);
+  EXPECT_LE(moved, 40) << "rows that no step looked up stay";
+  const auto losses = logged(folder / "whole", "eval", "main");
+  EXPECT_LT(losses.back(), 0.7 * losses.front());
+
+  // Stopped between two evaluations, where the save settles the average of the rows.
+  Trainer(recipe_of(pairs, folder / "parts")).run(22);
+  Trainer parts(recipe_of(pairs, folder / "parts"));
+  EXPECT_EQ(parts.state().step, 22);
+  parts.run();
+  expect_equal_weights(parts.model(), whole.model());
+  expect_equal_weights(parts.average(), whole.average());
+  EXPECT_EQ(log_lines(folder / "parts"), log_lines(folder / "whole"));
+
+  const runs::Restored restored = runs::restore(folder / "whole");
+  EXPECT_NEAR(tasks::evaluate(*restored.task, *restored.model).values.at("main"), losses.back(),
+              1e-12);
+  const auto checked = inspection::check_checkpoints(folder / "whole");
+  ASSERT_FALSE(checked.empty());
+  EXPECT_EQ(checked[0].damage + checked[0].not_finite, "");
 }
 
 TEST(AdversarialTask, TakesTurnsWithTwoOptimizers) {
