@@ -164,11 +164,10 @@ TEST(RegressionTask, IsCalibrated) {
 // No label, no time: a part that needs one is told when the network is built.
 TEST(RegressionTask, RefusesPartsThatNeedWhatItDoesNotGive) {
   const TemporaryDirectory folder;
-  EXPECT_THAT(message_of([&] {
-                Trainer(recipe_of(regression, folder / "run", {"task.mlp.router=timestep"}));
-              }),
-              AllOf(HasSubstr("the router 'timestep'"),
-                    HasSubstr("the network of the task 'regression'")));
+  EXPECT_THAT(
+      message_of(
+          [&] { Trainer(recipe_of(regression, folder / "run", {"task.mlp.router=timestep"})); }),
+      AllOf(HasSubstr("the router 'timestep'"), HasSubstr("the network of the task 'regression'")));
 }
 
 TEST(RegressionTask, IsRefusedWhatItCannotDo) {

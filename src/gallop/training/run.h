@@ -36,7 +36,7 @@ struct Run {
   runs::RunLog& log;
   runs::RunState& state;
   std::function<void()> settle_average;  ///< before the average is read
-  const double& first_values;  ///< share of the values the run began with in the average
+  const double& first_values;            ///< share of the values the run began with in the average
   std::unique_ptr<Progress> progress = nullptr;
   std::string note = "";         ///< of the last evaluation, for the status line
   bool average_changed = false;  ///< set by who changes the average beside a step
