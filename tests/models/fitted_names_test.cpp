@@ -30,7 +30,7 @@ std::unique_ptr<Denoiser> tiny(uint64_t seed) {
   settings.width = 8;
   settings.heads = 2;
   settings.patch = 2;
-  auto model = make_model(component, {.channels = 1, .height = 4, .width = 4, .classes = 3});
+  auto model = make_denoiser(component, {.channels = 1, .height = 4, .width = 4, .classes = 3});
   model->materialize(seed);
   return model;
 }

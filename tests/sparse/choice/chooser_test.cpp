@@ -77,7 +77,9 @@ TEST(Chooser, ChoosesAmongTwentyMillionInMemoryOfWhatItKeeps) {
   std::vector<RoutingRecord> records;
   const Kept kept = chooser.choose(x, {.training = true, .routing = &records});
   const uint64_t after = peak_resident_memory();
-  if (measured) EXPECT_LT(after - before, 32 * kMiB);
+  if (measured) {
+    EXPECT_LT(after - before, 32 * kMiB);
+  }
 
   ASSERT_EQ(kept.count(), 64 * kK);
   EXPECT_EQ(kept.candidates(), kSide * kSide);
@@ -117,7 +119,9 @@ TEST(Chooser, CarriesPeerWithAMillionExperts) {
   y.square().sum().backward();
   const uint64_t after = peak_resident_memory();
   // Among it the gradients of 16 million numbers.
-  if (measured) EXPECT_LT(after - before, 256 * kMiB);
+  if (measured) {
+    EXPECT_LT(after - before, 256 * kMiB);
+  }
   EXPECT_TRUE(x.grad().isfinite().all().item<bool>());
   EXPECT_EQ(layer.records[0].kept.count(), 512 * 16);
   EXPECT_EQ(statistics.experts_per_token, 16);
@@ -198,7 +202,9 @@ TEST(Chooser, SelectsAmongListsByEveryKindThatTakesThem) {
     EXPECT_EQ(record.logits_BLE.size(-1), 5);
     EXPECT_EQ(record.kept.candidates(), 64);
     EXPECT_GT(record.kept.count(), 0);
-    if (selection == "token" || selection == "race") EXPECT_EQ(record.kept.count(), 24);
+    if (selection == "token" || selection == "race") {
+      EXPECT_EQ(record.kept.count(), 24);
+    }
   }
 }
 
