@@ -1,5 +1,7 @@
 #include "tests/tasks/image_task.h"
 
+#include "gallop/base/error.h"
+#include "gallop/config/registry.h"
 #include "tests/tasks/synthetic_data.h"
 #include "tests/tasks/tiny_race.h"
 
