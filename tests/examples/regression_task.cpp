@@ -6,7 +6,6 @@
 
 #include "gallop/base/random.h"
 #include "gallop/config/registry.h"
-#include "gallop/sparse/losses/sparse_loss.h"
 #include "tests/examples/largest_error.h"
 
 namespace gallop::examples {
@@ -104,9 +103,7 @@ tasks::Outcome Regression::run(const models::Model& model, const tasks::Batch& b
   outcome.extras = {{"predicted", y_B1.detach()}};
   if (forward.purpose != tasks::Purpose::train) return outcome;
   outcome.losses.push_back({.name = "squared_error", .value = loss_B.mean()});
-  for (sparse::RoutingRecord& record : outcome.routing) record.step = forward.step;
-  for (auto& [kind, value, weight] : sparse::total_losses(outcome.routing, {}))
-    outcome.losses.push_back({.name = kind, .value = value, .weight = weight});
+  tasks::add_routing_losses(outcome, forward, {});
   return outcome;
 }
 

@@ -50,6 +50,23 @@ TEST(Module, CountsBeforeAnythingIsAllocated) {
   EXPECT_FALSE((*root.encoder.first.weight()).defined());
 }
 
+// A state that all layers share exists once, beside them, and is made by the first that asks.
+TEST(Module, APartIsSharedByAllOfAModel) {
+  struct Common : Module {
+    Common(Module& root, const std::string& name) : Module(root, name) {}
+    Parameter value{*this, "value", {2}, Init::zeros(), {.buffer = true}};
+  };
+  Root root, another;
+  EXPECT_EQ(names_of(root).size(), 4u);
+  Common& common = root.encoder.shared_part<Common>("losses.common");
+  EXPECT_EQ(&root.unnamed.shared_part<Common>("losses.common"), &common);
+  EXPECT_EQ(&root.shared_part<Common>("losses.common"), &common);
+  EXPECT_NE(&another.shared_part<Common>("losses.common"), &common);
+  EXPECT_EQ(names_of(root).back(), "losses.common.value");
+  root.materialize(/*seed=*/0);
+  EXPECT_TRUE(common.value->defined());
+}
+
 // A part says its own work, and one that is applied twice that of those below it twice.
 TEST(Module, AddsUpWorkOutsideOfMatrices) {
   struct Pairs : Module {

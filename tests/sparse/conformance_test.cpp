@@ -7,11 +7,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
+#include "gallop/sparse/choice/gate.h"
 #include "gallop/sparse/choice/routing_record.h"
 #include "gallop/sparse/choice/selection.h"
 #include "tests/support/errors.h"
@@ -23,6 +25,7 @@
 namespace gallop::sparse {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::random_normal;
 
@@ -81,13 +84,43 @@ at::Tensor tokens(const std::string& name, int64_t samples = kB) {
   return random_normal({samples, kL, kD}, name).to(at::kDouble);
 }
 
+// Whether the gate shows what the selection needs.
+bool fit(const std::string& gate, const std::string& selection) {
+  nn::Module root;
+  const auto shown = config::make<Gate>(config::Component("gate", gate),
+                                        {.parent = &root, .D = kD, .experts = 4})
+                         ->shows();
+  const auto needed = config::make<Selection>(config::Component("selection", selection),
+                                              {.parent = &root,
+                                               .experts = 4,
+                                               .tokens = kL,
+                                               .active = 2,
+                                               .D = kD})
+                          ->needs_shown();
+  return std::all_of(needed.begin(), needed.end(), [&](const std::string& need) {
+    return std::find(shown.begin(), shown.end(), need) != shown.end();
+  });
+}
+
 void for_every_kind(const std::function<void(const std::string&, const std::string&)>& check) {
   for (const auto* gate : config::components_of("gate")) {
     for (const auto* selection : config::components_of("selection")) {
       SCOPED_TRACE(gate->kind + " gate, " + selection->kind + " selection");
-      check(gate->kind, selection->kind);
+      if (fit(gate->kind, selection->kind)) check(gate->kind, selection->kind);
     }
   }
+}
+
+TEST(Conformance, PartsThatDoNotFitAreRefusedByName) {
+  for (const auto* gate : config::components_of("gate")) {
+    for (const auto* selection : config::components_of("selection")) {
+      if (fit(gate->kind, selection->kind)) continue;
+      EXPECT_THAT(testing::message_of([&] { Layer(gate->kind, selection->kind); }),
+                  AllOf(HasSubstr("the selection '" + selection->kind + "' needs"),
+                        HasSubstr("the gate '" + gate->kind + "' shows")));
+    }
+  }
+  EXPECT_FALSE(fit("softmax", "positive"));
 }
 
 TEST(Conformance, MasksWeightsAndCountsFitTogether) {

@@ -74,6 +74,19 @@ void Parameter::set_value(at::Tensor value) {
   value_ = std::move(value);
 }
 
+Module& Module::root() {
+  Module* module = this;
+  while (module->parent_ != nullptr) module = module->parent_;
+  return *module;
+}
+
+Module* Module::find_shared(const std::string& name) const {
+  for (const auto& part : shared_) {
+    if (part->name_ == name) return part.get();
+  }
+  return nullptr;
+}
+
 Module::Module(Module& parent, std::string name) : parent_(&parent), name_(std::move(name)) {
   parent.entries_.emplace_back(this);
 }

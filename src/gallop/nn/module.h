@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -162,6 +163,17 @@ class Module {
   void decides();
   /// Says that everything below is one of the blocks that are stacked.
   void is_block();
+  /// One part that all modules of a model have in common, for a state that is kept once: the child
+  /// of this name of the root, made as Part(root, name) by the first that asks and kept by the root.
+  template <class Part>
+  Part& shared_part(const std::string& name) {
+    Module& root = this->root();
+    if (Module* found = root.find_shared(name)) return dynamic_cast<Part&>(*found);
+    auto part = std::make_unique<Part>(root, name);
+    Part& made = *part;
+    root.shared_.push_back(std::move(part));
+    return made;
+  }
   /// Null pointer if there is none of that full name.
   Parameter* find_parameter(const std::string& name);
   const Parameter* find_parameter(const std::string& name) const;
@@ -174,9 +186,13 @@ class Module {
 
  private:
   friend class Parameter;
-  const Module* parent_ = nullptr;
+  Module& root();
+  Module* find_shared(const std::string& name) const;
+
+  Module* parent_ = nullptr;
   std::string name_;
   std::vector<std::variant<Parameter*, Module*>> entries_;
+  std::vector<std::unique_ptr<Module>> shared_;
 };
 
 }  // namespace gallop::nn

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gallop/nn/pending_update.h"
 #include "gallop/sparse/choice/inference_threshold.h"
 #include "gallop/sparse/choice/routing_record.h"
 
@@ -49,6 +50,13 @@ struct Outcome {
   std::map<std::string, at::Tensor> extras;  ///< what meters of the task's own read; no graph
   at::Tensor time_B;  ///< as the network was given it; undefined where it is given none
   std::vector<sparse::RoutingRecord> routing;
+  /// What the step should remember beside what the routing wants remembered.
+  std::vector<nn::PendingUpdate> pending;
 };
+
+/// Adds the losses that read the routing of a training forward, what is logged beside them and what
+/// they want remembered. `target_BLH` is the training target in token layout; undefined where the
+/// task has none of that kind.
+void add_routing_losses(Outcome& outcome, const Forward& forward, const at::Tensor& target_BLH);
 
 }  // namespace gallop::tasks

@@ -60,7 +60,7 @@ StepRemarks remarks_of(const Outcome& out) {
 }
 
 std::vector<nn::PendingUpdate> take_pending(Outcome& out) {
-  std::vector<nn::PendingUpdate> pending;
+  std::vector<nn::PendingUpdate> pending = std::exchange(out.pending, {});
   for (sparse::RoutingRecord& record : out.routing) {
     std::move(record.pending.begin(), record.pending.end(), std::back_inserter(pending));
     record.pending.clear();

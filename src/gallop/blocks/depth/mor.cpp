@@ -36,7 +36,9 @@ class Mor : public BlockRouting {
       : BlockRouting(*args.parent, "routing"),
         settings_(settings),
         tokens_(args.tokens),
-        losses_(sparse::make_losses(settings.losses, {.layers = args.blocks})),
+        losses_(sparse::make_losses(settings.losses, {.layers = args.blocks,
+                                                   .layer = this,
+                                                   .choice = sparse::Choice::depth})),
         router_(*this, "weight", {settings.recursions, args.D},
                 nn::Init::xavier_uniform(args.D, settings.recursions)) {}
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/ones.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "gallop/base/error.h"
@@ -46,6 +47,19 @@ void ChooserSettings::choice_fields(config::Visitor& v) {
   v.component("weights", weighting, "what the outputs of a token's experts are multiplied by");
 }
 
+// A selection over what nobody gives it would keep every pair, or none.
+void Chooser::require_shown(const ChooserSettings& settings, const Parts& parts,
+                            const std::string& layer) {
+  std::vector<std::string> shown = parts.router->shows();
+  for (const std::string& part : parts.gate->shows()) shown.push_back(part);
+  for (const std::string& needed : parts.selection->needs_shown()) {
+    require(std::find(shown.begin(), shown.end(), needed) != shown.end(), layer,
+            ": the selection '", settings.selection.kind(), "' needs ", needed,
+            ", which neither the router '", settings.router.kind(), "' nor the gate '",
+            settings.gate.kind(), "' shows; choose the part that it is made for");
+  }
+}
+
 Chooser::Parts Chooser::make_parts(const ChooserSettings& settings, const Args& args) {
   const std::string& layer = args.parent->name();
   Parts parts{.weighting = config::make<Weighting>(settings.weighting, {})};
@@ -73,6 +87,7 @@ Chooser::Parts Chooser::make_parts(const ChooserSettings& settings, const Args& 
           settings.selection.kind(), "' needs the scores of all candidates, and with the router '",
           settings.router.kind(),
           "' each token scores a list of its own; choose 'token', 'race' or 'top_p'");
+  require_shown(settings, parts, layer);
   parts.router->decides();
   parts.gate->decides();
   parts.selection->decides();
@@ -98,6 +113,7 @@ void Chooser::check_kept() const {
 
 std::vector<std::string> Chooser::shows() const {
   std::vector<std::string> shown = parts_.router->shows();
+  for (const std::string& part : parts_.gate->shows()) shown.push_back(part);
   for (const std::string& part : parts_.selection->shows()) shown.push_back(part);
   return shown;
 }

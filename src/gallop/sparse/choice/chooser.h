@@ -58,7 +58,7 @@ class Chooser {
   /// training where pools of a fixed size keep nothing.
   Kept choose(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const;
 
-  /// What losses find in the records of this chooser: the router's and the selection's.
+  /// What losses find in the records of this chooser: the router's, the gate's and the selection's.
   std::vector<std::string> shows() const;
   /// Whether each token scores a list of its own, so that no tensor has a column for each
   /// candidate.
@@ -71,6 +71,8 @@ class Chooser {
 
  private:
   static Parts make_parts(const ChooserSettings& settings, const Args& args);
+  static void require_shown(const ChooserSettings& settings, const Parts& parts,
+                            const std::string& layer);
   void check_kept() const;
   Kept weigh(const Scores& scores, const Selected& selected, const at::Tensor& candidates_BLE,
              const at::Tensor& x_BLD) const;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "gallop/nn/module.h"
 
 namespace gallop::sparse {
@@ -17,6 +20,9 @@ struct GateInput {
   at::Tensor x_BLD;  ///< the tokens that the logits are of; few gates look at them
 };
 
+/// What a gate shows that gives exactly 0 to what a token does without.
+inline constexpr const char* exact_zeros = "gates of exactly 0";
+
 /// A function from logits to combine weights. Its parameters, if it has any, live under the
 /// router's name.
 class Gate : public nn::Module {
@@ -27,6 +33,8 @@ class Gate : public nn::Module {
     int64_t D = 0, experts = 0;
   };
   using nn::Module::Module;
+  /// What it shows to selections and losses that are made for it, as words: `exact_zeros`.
+  virtual std::vector<std::string> shows() const { return {}; }
   /// Whether the scores may be those of lists, each token with other candidates (Router::listing).
   virtual bool takes_lists() const { return true; }
   virtual Scores scores(const GateInput& in) const = 0;

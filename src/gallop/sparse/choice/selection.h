@@ -59,6 +59,9 @@ class Selection : public nn::Module {
   virtual bool takes_lists() const { return false; }
   /// Whether, outside training, no sample of a batch changes what another one gets.
   virtual bool independent_at_inference() const { return !pools().samples; }
+  /// What the router or the gate must show (Router::shows, Gate::shows), since it keeps nothing
+  /// sensible without.
+  virtual std::vector<std::string> needs_shown() const { return {}; }
   /// The names of what it always shows in Selected::extras.
   virtual std::vector<std::string> shows() const { return {}; }
   /// The threshold buffer, or null for a kind that has none.

@@ -110,12 +110,13 @@ int64_t MoeSettings::hidden_of(int64_t D) const {
 
 Moe::Moe(const MoeSettings& settings, const Args& args)
     : FeedForward(*args.parent, "moe"),
-      losses_(make_losses(settings.losses, {.layers = args.layers})),
+      losses_(make_losses(settings.losses, {.layers = args.layers, .layer = this})),
       chooser_(settings, choice_among(settings.candidates(), args)) {
   const auto [E, k] = settings.candidates();
   require_shown(name(), losses_, chooser_.shows(),
-                "neither the router '" + settings.router.kind() + "' nor the selection '" +
-                    settings.selection.kind() + "' shows");
+                "neither the router '" + settings.router.kind() + "', the gate '" +
+                    settings.gate.kind() + "' nor the selection '" + settings.selection.kind() +
+                    "' shows");
   require(!chooser_.has_lists() || losses_.empty(), name(),
           ": losses read the scores of all candidates, and with the router '",
           settings.router.kind(), "' each token scores a list of its own; leave the losses out");

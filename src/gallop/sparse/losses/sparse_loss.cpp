@@ -49,6 +49,8 @@ std::vector<nn::Need> needs_of(const std::vector<std::unique_ptr<SparseLoss>>& l
 
 at::Tensor SparseLoss::joint_value(const std::vector<const RoutingRecord*>&) const { return {}; }
 
+void SparseLoss::complete(const std::vector<const RoutingRecord*>&, LossTotal&) const {}
+
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
                                     const at::Tensor& target_BLH) {
   // Layers that add up: heads and experts, or layers with weights of their own, do not.
@@ -92,6 +94,7 @@ std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,
         {.kind = (prefixed ? plural_of(layers.choice) + std::string("_") : "") + layers.kind,
          .value = total,
          .weight = layers.weight});
+    layers.losses[0]->complete(layers.records, totals.back());
   }
   return totals;
 }

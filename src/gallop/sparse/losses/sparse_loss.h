@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gallop/config/schema.h"
@@ -12,6 +13,17 @@
 
 namespace gallop::sparse {
 
+/// The sum over the layers that have a kind of loss with the same weight and choose from the same
+/// kind of thing.
+struct LossTotal {
+  std::string kind;  ///< with "heads_" before it for heads where experts have that kind, too
+  at::Tensor value;
+  double weight = 0;
+  /// What is logged beside it, under "<kind>_<name>".
+  std::vector<std::pair<std::string, at::Tensor>> scalars = {};
+  std::vector<PendingUpdate> pending = {};  ///< of the loss's own state
+};
+
 /// A loss that reads the routing of one layer, or of all layers together. The total of a kind is
 /// the sum over layers, or its joint value; it is logged under the kind's name without its weight,
 /// see LossTotal.
@@ -19,7 +31,9 @@ class SparseLoss {
  public:
   static constexpr const char* category = "sparse-loss";
   struct Args {
-    int64_t layers = 1;  ///< sparse layers of the model
+    int64_t layers = 1;              ///< sparse layers of the model
+    nn::Module* layer = nullptr;     ///< the one that has the loss
+    Choice choice = Choice::expert;  ///< what its tokens choose from
   };
   virtual ~SparseLoss() = default;
   virtual std::string kind() const = 0;
@@ -37,6 +51,10 @@ class SparseLoss {
   /// The total of all layers of this kind, for one that looks at them together; undefined in
   /// others.
   virtual at::Tensor joint_value(const std::vector<const RoutingRecord*>& records) const;
+  /// Adds to the total of all its layers what a loss with a state of its own has to say: a factor,
+  /// numbers for the log, what the step should remember. The state itself is a buffer that the
+  /// layers of the model share (nn::Module::shared_part); losses/adaptive_l1.cpp is an example.
+  virtual void complete(const std::vector<const RoutingRecord*>& records, LossTotal& total) const;
 };
 
 /// A loss that is a function of the record alone.
@@ -83,15 +101,6 @@ void require_shown(const std::string& layer, const std::vector<std::unique_ptr<S
 
 /// What a layer with these losses needs of its model for them.
 std::vector<nn::Need> needs_of(const std::vector<std::unique_ptr<SparseLoss>>& losses);
-
-/// The sum over the layers that have a kind of loss with the same weight and choose from the same
-/// kind of thing. `kind` is the loss's, with "heads_" before it for heads where experts have that
-/// kind, too.
-struct LossTotal {
-  std::string kind;
-  at::Tensor value;
-  double weight = 0;
-};
 
 /// The losses of a training forward in the order in which layers name them.
 std::vector<LossTotal> total_losses(const std::vector<RoutingRecord>& records,

@@ -36,6 +36,7 @@ class ConditionalSelection : public Selection {
   bool takes_lists() const override { return of_->takes_lists(); }
   std::optional<double> kept_a_token() const override { return of_->kept_a_token(); }
   bool independent_at_inference() const override { return of_->independent_at_inference(); }
+  std::vector<std::string> needs_shown() const override { return of_->needs_shown(); }
   std::vector<std::string> shows() const override { return of_->shows(); }
   const InferenceThreshold* threshold() const override { return of_->threshold(); }
   at::Tensor threshold_scores(const at::Tensor& gate_NLE) const override {

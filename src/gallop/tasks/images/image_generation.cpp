@@ -5,7 +5,6 @@
 #include "gallop/base/error.h"
 #include "gallop/base/log.h"
 #include "gallop/config/registry.h"
-#include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/tasks/images/description.h"
 #include "gallop/tasks/images/keyed_noise.h"
 #include "gallop/tasks/images/known_data.h"
@@ -237,11 +236,8 @@ Outcome ImageGeneration::run(const models::Model& any, const Batch& batch, const
   outcome.losses.push_back({.name = "main", .value = losses.main_B.mean()});
   for (const auto& [name, value_B] : losses.parts)
     outcome.parts.emplace_back(name, value_B.detach().mean());
-  if (outcome.routing.empty()) return outcome;
-  for (sparse::RoutingRecord& record : outcome.routing) record.step = forward.step;
-  for (auto& [kind, value, weight] :
-       sparse::total_losses(outcome.routing, model.to_tokens(inputs.noised.target_BCHW)))
-    outcome.losses.push_back({.name = kind, .value = value, .weight = weight});
+  if (!outcome.routing.empty())
+    add_routing_losses(outcome, forward, model.to_tokens(inputs.noised.target_BCHW));
   return outcome;
 }
 
