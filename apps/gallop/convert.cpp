@@ -37,7 +37,7 @@ using formats::FileKind;
 using formats::TorchFile;
 
 struct ConvertArguments {
-  std::string in, out, key, prefix, upcycle;
+  std::string in, out, key, prefix, upcycle, names = "auto";
   std::vector<std::string> overrides;
   double router_noise = 0.1;
   bool ema = false, noise_given = false;
@@ -182,7 +182,7 @@ void upcycle(const ConvertArguments& arguments, const Source& source) {
   std::map<std::string, at::Tensor> dense;
   for (const auto& view : source.tensors) dense[view.name] = nn::to_tensor(view);
   models::FittedNames fitted =
-      models::fit_names(*model, std::move(dense), "'" + arguments.in + "'");
+      models::fit_names(*model, std::move(dense), "'" + arguments.in + "'", arguments.names);
   for (const std::string& note : fitted.notes) log_info(note);
   print_upcycled(models::upcycle(*model, std::move(fitted.tensors), arguments.router_noise));
   std::vector<formats::TensorView> made;
@@ -197,8 +197,9 @@ void upcycle(const ConvertArguments& arguments, const Source& source) {
 
 void convert(const ConvertArguments& arguments) {
   require(!arguments.ema || arguments.key.empty(), "--ema is --key ema: give one of the two");
-  require(!arguments.upcycle.empty() || (arguments.overrides.empty() && !arguments.noise_given),
-          "--set and --router-noise belong to --upcycle RECIPE");
+  require(!arguments.upcycle.empty() || (arguments.overrides.empty() && !arguments.noise_given &&
+                                         arguments.names == "auto"),
+          "--set, --names and --router-noise belong to --upcycle RECIPE");
   const Source source(arguments);
   if (!arguments.upcycle.empty()) return upcycle(arguments, source);
   write(arguments, source.tensors, source.metadata, source.key);
@@ -227,6 +228,9 @@ const Command registered{[](CLI::App& app) {
   command->add_option("--upcycle", arguments->upcycle,
                       "make the sparse model of this recipe from dense weights: its experts are "
                       "copies of the MLPs, or parts of them where they are narrower");
+  command->add_option("--names", arguments->names,
+                      "with --upcycle: whose names the tensors have, a kind of `gallop components "
+                      "names`, own, or auto: any that the network's family knows");
   const CLI::Option* noise = add_number(
       *command, "--router-noise", arguments->router_noise,
       "with --upcycle: how far the first scores spread about their constant", config::at_least(0));

@@ -133,6 +133,26 @@ TEST(FittedNames, SeveralPrefixesAreAskedAbout) {
                     HasSubstr("'model.' (" + count), HasSubstr("--prefix")));
 }
 
+// Names of a release: asked for, found by themselves, or not wanted.
+TEST(FittedNames, ReleasesAreAskedByName) {
+  const auto model = tiny(1);
+  Tensors tensors = behind(*model, "");
+  const auto experts = [&](const Tensors& from) {
+    return from.contains("blocks.1.moe.experts.up.weight");
+  };
+  tensors["blocks.1.moe.experts.0.up_proj.weight"] = at::zeros({2, 3});
+  const FittedNames found = fit_names(*model, tensors, "f");
+  EXPECT_TRUE(experts(found.tensors));
+  EXPECT_THAT(found.notes, ElementsAre("names of 'dit-moe' are read as ours"));
+  EXPECT_TRUE(experts(fit_names(*model, tensors, "f", "dit-moe").tensors));
+  EXPECT_FALSE(experts(fit_names(*model, tensors, "f", "own").tensors));
+  const auto asked = [&](const std::string& names) {
+    return message_of([&] { fit_names(*model, tensors, "f", names); });
+  };
+  EXPECT_THAT(asked("diffmoe"), HasSubstr("f has no tensor named as in 'diffmoe'"));
+  EXPECT_THAT(asked("difmoe"), AllOf(HasSubstr("difmoe"), HasSubstr("'diffmoe'")));
+}
+
 TEST(FittedNames, TheNearestNamesAreShown) {
   const auto model = tiny(1);
   Tensors tensors = renamed(*model, [](const std::string& name) {

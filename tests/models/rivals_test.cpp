@@ -8,7 +8,7 @@
 #include "gallop/base/error.h"
 #include "gallop/models/counts.h"
 #include "gallop/models/denoiser.h"
-#include "gallop/models/dit/official_names.h"
+#include "gallop/models/name_adapter.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/losses/scope.h"
 #include "gallop/sparse/losses/sparse_loss.h"
@@ -25,17 +25,24 @@ using ::testing::HasSubstr;
 
 constexpr const char* kSoftmaxMoe = "kind = \"moe\"\nrouter = \"linear\"\ngate = \"softmax\"\n";
 
+// A case is named as in one of the two.
+std::unique_ptr<NameAdapter> adapter_of(const std::map<std::string, at::Tensor>& named) {
+  auto adapter = name_adapter("dit-moe");
+  return has_names_of(*adapter, named) ? std::move(adapter) : name_adapter("diffmoe");
+}
+
 // `prefix` is what the official names lack in a file of one layer.
 std::map<std::string, at::Tensor> weights_of(const Fixture& fixture, const std::string& prefix) {
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : fixture.with_prefix("weight.")) named[prefix + name] = tensor;
-  return with_our_names(std::move(named));
+  return with_our_names(*adapter_of(named), std::move(named));
 }
 
 void expect_gradients(const Fixture& fixture, const nn::Module& module, const std::string& prefix) {
   for (const auto& [name, tensor] : fixture.with_prefix("grad.")) {
     if (name == "x") continue;
-    const OurName ours = our_name(prefix + name).value_or(OurName{prefix + name, {}});
+    const auto adapter = adapter_of({{prefix + name, tensor}});
+    const OurName ours = adapter->our_name(prefix + name).value_or(OurName{prefix + name, {}});
     const nn::Parameter* parameter = module.find_parameter(ours.name);
     ASSERT_NE(parameter, nullptr) << ours.name;
     const at::Tensor gradient = testing::gradient_of(*parameter);

@@ -31,7 +31,7 @@ const std::map<std::string, std::string> keys = {{"attention", "model.attention"
                                                  {"sparse-loss", "model.mlp.losses"},
                                                  {"stream", "model.stream"},
                                                  {"weighting", "model.mlp.weights"}};
-const std::vector<std::string> others = {"dataset", "denoiser", "sampler", "task"};
+const std::vector<std::string> others = {"dataset", "denoiser", "names", "sampler", "task"};
 
 // What a kind needs beside its name. A new one that works with the defaults needs no line here.
 const std::map<std::string, Overrides> needs = {

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "gallop/base/error.h"
+#include "gallop/base/human.h"
+#include "gallop/models/name_adapter.h"
 
 namespace gallop::models {
 namespace {
@@ -135,9 +137,33 @@ void take_prefix_off(Tensors& tensors, const Names& known, std::vector<std::stri
   notes.push_back(quoted(prefix) + " is taken off " + count_of(count, "name"));
 }
 
+// Names of published releases as ours.
+Tensors adapted(const Model& model, Tensors tensors, const std::string& what,
+                const std::string& names, std::vector<std::string>& notes) {
+  const std::vector<std::string> known = model.adapters();
+  const bool every = names == "auto";
+  if (!every && std::find(known.begin(), known.end(), names) == known.end()) {
+    name_adapter(names);  // one that nobody knows is told with the nearest
+    fail(what, ": names of '", names, "' are none of this family (", model.summary(), "), which reads ",
+         known.empty() ? "its own only" : "those of " + join_list(known));
+  }
+  for (const std::string& kind : every ? known : std::vector<std::string>{names}) {
+    const auto adapter = name_adapter(kind);
+    if (!has_names_of(*adapter, tensors)) {
+      require(every, what, " has no tensor named as in '", kind, "', its first one is ",
+              tensors.empty() ? "missing: it is empty" : tensors.begin()->first);
+      continue;
+    }
+    tensors = with_our_names(*adapter, std::move(tensors));
+    notes.push_back("names of '" + kind + "' are read as ours");
+  }
+  return tensors;
+}
+
 }  // namespace
 
-FittedNames fit_names(const Model& model, Tensors tensors, const std::string& what) {
+FittedNames fit_names(const Model& model, Tensors tensors, const std::string& what,
+                      const std::string& names) {
   Names known;
   for (const nn::Parameter* parameter : model.parameters()) known.insert(parameter->name());
   const auto all_known = [&](const Tensors& named) {
@@ -145,8 +171,9 @@ FittedNames fit_names(const Model& model, Tensors tensors, const std::string& wh
                        [&](const auto& entry) { return known.contains(entry.first); });
   };
   FittedNames fitted{.tensors = std::move(tensors), .notes = {}};
-  if (all_known(fitted.tensors)) return fitted;
-  fitted.tensors = model.with_own_names(std::move(fitted.tensors));
+  if (names == "auto" && all_known(fitted.tensors)) return fitted;
+  if (names != "own")
+    fitted.tensors = adapted(model, std::move(fitted.tensors), what, names, fitted.notes);
   if (all_known(fitted.tensors)) return fitted;
   unwrap(fitted.tensors, known, fitted.notes);
   take_prefix_off(fitted.tensors, known, fitted.notes, what);

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,12 +45,8 @@ class Model : public nn::Module {
                                        const at::Tensor& /*table*/) const {
     return false;
   }
-  /// Tensors of a published release of this family under the names that they have here; what has no
-  /// published name stays as it is. Throws Error for a release that is not whole.
-  virtual std::map<std::string, at::Tensor> with_own_names(
-      std::map<std::string, at::Tensor> tensors) const {
-    return tensors;
-  }
+  /// The releases of this family whose names are known: kinds of NameAdapter.
+  virtual std::vector<std::string> adapters() const { return {}; }
   /// Empty where labels have no such table.
   virtual std::optional<ClassTable> class_table() const { return {}; }
   /// One line: sizes as a person would say them.

@@ -35,6 +35,7 @@ struct EmaConfig : config::Fields<EmaConfig> {
 /// [init]: starting from other weights.
 struct InitConfig : config::Fields<InitConfig> {
   std::string weights;
+  std::string names = "auto";
   std::vector<std::string> allow;
   std::string labels = "index";
   std::string null_row = "auto";

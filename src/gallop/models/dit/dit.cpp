@@ -11,7 +11,6 @@
 
 #include "gallop/base/error.h"
 #include "gallop/config/registry.h"
-#include "gallop/models/dit/official_names.h"
 #include "gallop/models/dit/patches.h"
 #include "gallop/ops/adaln.h"
 #include "gallop/ops/linear.h"
@@ -241,11 +240,6 @@ bool Dit::is_table_of_other_sizes(const nn::Parameter& parameter, const at::Tens
     if (++tried >= most) break;
   }
   return false;
-}
-
-std::map<std::string, at::Tensor> Dit::with_own_names(
-    std::map<std::string, at::Tensor> tensors) const {
-  return with_our_names(std::move(tensors));
 }
 
 std::string Dit::summary() const {

@@ -82,9 +82,7 @@ class Dit : public Denoiser {
     if (!y_embedder_) return {};
     return ClassTable{&y_embedder_->table(), sizes_.args.classes, has_null_label()};
   }
-  /// Those of DiT-MoE, DiffMoE and EC-DiT.
-  std::map<std::string, at::Tensor> with_own_names(
-      std::map<std::string, at::Tensor> tensors) const override;
+  std::vector<std::string> adapters() const override { return {"dit-moe", "diffmoe"}; }
   std::string summary() const override;
 
   const DitSizes& sizes() const { return sizes_; }

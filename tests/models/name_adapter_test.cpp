@@ -1,4 +1,4 @@
-#include "gallop/models/dit/official_names.h"
+#include "gallop/models/name_adapter.h"
 
 #include <ATen/ops/full.h>
 #include <gmock/gmock.h>
@@ -12,7 +12,10 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string ours(const std::string& official) {
-  const auto found = our_name(official);
+  std::optional<OurName> found;
+  for (const char* kind : {"dit-moe", "diffmoe"}) {
+    if (!found) found = name_adapter(kind)->our_name(official);
+  }
   if (!found) return "the same";
   return found->name + (found->expert ? " " + std::to_string(*found->expert) : "");
 }
@@ -47,8 +50,7 @@ std::map<std::string, at::Tensor> experts(const std::vector<int64_t>& numbers) {
 TEST(OfficialNames, ExpertsAreStackedInOrder) {
   auto given = experts({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   given["pos_embed"] = at::full({1}, 5.0);
-  given["blocks.1.mlp.ema_decay"] = at::full({1}, 0.95);  // the recipe says it
-  const auto got = with_our_names(given);
+  const auto got = with_our_names(*name_adapter("dit-moe"), given);
   ASSERT_EQ(got.size(), 2u);
   const at::Tensor& stacked = got.at("moe.experts.up.weight");
   ASSERT_EQ(stacked.sizes(), at::IntArrayRef({11, 2, 3}));
@@ -58,9 +60,25 @@ TEST(OfficialNames, ExpertsAreStackedInOrder) {
   EXPECT_EQ(got.at("pos_embed").item<float>(), 5);
 }
 
+// What is no tensor here, since the recipe says it.
+TEST(OfficialNames, ConstantsAreLeftOut) {
+  const auto adapter = name_adapter("diffmoe");
+  const std::map<std::string, at::Tensor> given = {
+      {"blocks.1.mlp.ema_decay", at::full({1}, 0.95)}, {"pos_embed", at::full({1}, 5.0)}};
+  EXPECT_TRUE(has_names_of(*adapter, given));
+  EXPECT_FALSE(has_names_of(*name_adapter("dit-moe"), given));
+  const auto got = with_our_names(*adapter, given);
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got.begin()->first, "pos_embed");
+}
+
+TEST(OfficialNames, AnUnknownReleaseIsRefusedWithTheNearest) {
+  EXPECT_THAT(testing::message_of([] { name_adapter("dit-mo"); }), HasSubstr("dit-moe"));
+}
+
 TEST(OfficialNames, IncompleteOnesAreRefused) {
   const auto error = [](const std::map<std::string, at::Tensor>& tensors) {
-    return testing::message_of([&] { with_our_names(tensors); });
+    return testing::message_of([&] { with_our_names(*name_adapter("dit-moe"), tensors); });
   };
   EXPECT_THAT(error(experts({0, 2})), HasSubstr("2 experts, and the last one is number 2"));
   auto uneven = experts({0, 1});
