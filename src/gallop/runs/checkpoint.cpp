@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
-#include <tuple>
+#include <utility>
 
 #include "gallop/base/error.h"
 #include "gallop/base/file.h"
@@ -27,8 +27,18 @@ constexpr const char* model_file = "model.safetensors";
 constexpr const char* ema_file = "ema.safetensors";
 constexpr const char* optimizer_file = "optimizer.safetensors";
 constexpr const char* state_file = "state.json";
-constexpr std::array files_of_format_1 = {model_file, ema_file, optimizer_file, state_file,
-                                          recipe_file};
+
+/// The files of tensors, and what of a snapshot lies in each. Whatever else a manifest lists is
+/// verified like them.
+struct TensorFile {
+  const char* name;
+  NamedTensors Snapshot::* tensors;
+  formats::Metadata Snapshot::* metadata = nullptr;
+};
+constexpr std::array tensor_files = {
+    TensorFile{model_file, &Snapshot::model, &Snapshot::model_metadata},
+    TensorFile{ema_file, &Snapshot::ema, &Snapshot::ema_metadata},
+    TensorFile{optimizer_file, &Snapshot::optimizer}};
 
 // In the manifest: which tensors are not finite; empty: none.
 constexpr const char* not_finite_key = "not_finite";
@@ -98,10 +108,8 @@ std::string describe_non_finite(const char* file, const NamedTensors& tensors) {
 
 std::string describe_non_finite(const Snapshot& snapshot) {
   std::string text;
-  for (const auto& [file, tensors] :
-       {std::pair{model_file, &snapshot.model}, std::pair{ema_file, &snapshot.ema},
-        std::pair{optimizer_file, &snapshot.optimizer}}) {
-    const std::string line = describe_non_finite(file, *tensors);
+  for (const TensorFile& file : tensor_files) {
+    const std::string line = describe_non_finite(file.name, snapshot.*file.tensors);
     if (!line.empty()) text += (text.empty() ? "" : "; ") + line;
   }
   return text;
@@ -118,16 +126,16 @@ void write_files(const fs::path& folder, const Snapshot& snapshot, const std::st
       entries[name] = hashing.entry();
     });
   };
-  const auto write_tensors = [&](const char* name, const NamedTensors& tensors,
-                                 const formats::Metadata& metadata) {
-    write(name, [&](OutputFile& file) { nn::save_tensors(file, name, tensors, metadata); });
-  };
   const auto write_text = [&](const char* name, const std::string& text) {
     write(name, [&](OutputFile& file) { file.write(text); });
   };
-  write_tensors(model_file, snapshot.model, snapshot.model_metadata);
-  write_tensors(ema_file, snapshot.ema, snapshot.ema_metadata);
-  write_tensors(optimizer_file, snapshot.optimizer, {});
+  for (const TensorFile& of : tensor_files) {
+    const formats::Metadata metadata =
+        of.metadata != nullptr ? snapshot.*of.metadata : formats::Metadata();
+    write(of.name, [&](OutputFile& file) {
+      nn::save_tensors(file, of.name, snapshot.*of.tensors, metadata);
+    });
+  }
   const Json state = Json::Object{{"step", snapshot.step}, {"state", snapshot.state}};
   write_text(state_file, state.dump(2) + "\n");
   write_text(recipe_file, recipe_toml);
@@ -138,7 +146,7 @@ void write_files(const fs::path& folder, const Snapshot& snapshot, const std::st
 }
 
 struct ManifestEntry {
-  const char* name;
+  std::string name;
   int64_t size;
   std::string hash;
 };
@@ -153,9 +161,12 @@ std::vector<ManifestEntry> read_manifest(const fs::path& path) {
       require(key == "format" || key == "files" || key == not_finite_key, "unknown key ",
               in_quotes(key));
     }
+    const Json& files = manifest.at("files");
+    for (const TensorFile& file : tensor_files) files.at(file.name);
+    for (const char* name : {state_file, recipe_file}) files.at(name);
     std::vector<ManifestEntry> entries;
-    for (const char* name : files_of_format_1) {
-      const Json& entry = manifest.at("files").at(name);
+    for (const auto& [name, entry] : files.as_object()) {
+      require(name == fs::path(name).filename(), in_quotes(name), " is no name of a file in it");
       entries.push_back({name, entry.at("size").as_int(), entry.at("xxh3_128").as_string()});
     }
     return entries;
@@ -347,9 +358,11 @@ Snapshot CheckpointStore::load(const fs::path& checkpoint) {
   Snapshot snapshot;
   snapshot.step = state.at("step").as_int();
   snapshot.state = state.at("state");
-  std::tie(snapshot.model, snapshot.model_metadata) = read_tensors(checkpoint / model_file);
-  std::tie(snapshot.ema, snapshot.ema_metadata) = read_tensors(checkpoint / ema_file);
-  snapshot.optimizer = read_tensors(checkpoint / optimizer_file).first;
+  for (const TensorFile& file : tensor_files) {
+    auto [tensors, metadata] = read_tensors(checkpoint / file.name);
+    snapshot.*file.tensors = std::move(tensors);
+    if (file.metadata != nullptr) snapshot.*file.metadata = std::move(metadata);
+  }
   return snapshot;
 }
 
