@@ -27,6 +27,7 @@ struct SettingOptions::Option {
   std::optional<int64_t> integer;
   std::optional<double> number;
   std::optional<std::string> text;
+  std::vector<std::string> texts;
 };
 
 std::string option_of(const std::string& key) {
@@ -50,6 +51,10 @@ void SettingOptions::add(CLI::App& command, const std::vector<config::FieldInfo>
     } else if (field.type == "string" || option->component) {
       command.add_option(name, option->text,
                          field.doc + (field.limits.empty() ? "" : " (" + field.limits + ")"));
+    } else if (field.type == "list of strings") {
+      command.add_option(name, option->texts, field.doc + "; may be repeated")
+          ->type_name("TEXT")
+          ->allow_extra_args(false);
     } else {
       continue;
     }
@@ -63,6 +68,8 @@ std::vector<std::pair<std::string, std::string>> SettingOptions::given() const {
     if (option->integer) given.emplace_back(option->key, config::to_text(*option->integer));
     if (option->number) given.emplace_back(option->key, config::to_text(*option->number));
     if (option->text) given.emplace_back(option->key, config::to_text(*option->text));
+    if (!option->texts.empty())
+      given.emplace_back(option->key, config::to_text(option->texts));
   }
   return given;
 }

@@ -14,7 +14,8 @@ namespace gallop {
 /// `--guidance-from`. The list, its words and its ranges stand in the struct alone.
 class SettingOptions {
  public:
-  /// Lists of numbers or texts and tables have no option; nor have the keys in `without`.
+  /// A list of texts is an option that may be repeated; lists of numbers and tables have none, nor
+  /// have the keys in `without`.
   void add(CLI::App& command, const std::vector<config::FieldInfo>& fields,
            const std::vector<std::string>& without = {});
   /// What was given: the key and the value as TOML. A component is its kind.

@@ -16,6 +16,7 @@ namespace {
 
 using testing::draw;
 using testing::Drawing;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -59,6 +60,39 @@ TEST_P(SampleIndependence, NoiseIsTheSameToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Samplers, SampleIndependence, ::testing::Values("heun", "euler-maruyama"));
+
+// Rows of one batch with different experts switched off are what each would be alone.
+TEST(ImageSession, ExpertsAreSwitchedOffForTheRowsThatAskForIt) {
+  const auto model = models::make_denoiser(testing::tiny_race(),
+                                           {.channels = 1, .height = 8, .width = 8, .classes = 3});
+  testing::randomize(*model);
+  const std::string layer = "blocks.1.moe";
+  Drawing plain("euler", {0, 1}), without("euler", {0, 1}), none("euler", {0, 1});
+  without.settings.off = {layer + ":0,2", layer + ":1"};
+  for (int e = 0; e < 4; ++e) none.settings.off.push_back(layer + ":" + std::to_string(e));
+  const at::Tensor all = draw(*model, process(), plain), some = draw(*model, process(), without);
+  EXPECT_FALSE(all.allclose(some, 1e-3, 1e-3));
+  EXPECT_FALSE(all.allclose(draw(*model, process(), none), 1e-3, 1e-3));
+
+  ImageSession session({.model = *model, .process = process(), .rows = 4, .clamped = false});
+  std::vector<Request> requests = plain.requests();
+  for (const Request& request : without.requests()) requests.push_back(request);
+  session.add(requests);
+  const at::Tensor mixed = testing::take_all(session);
+  EXPECT_TRUE(mixed.narrow(0, 0, 2).allclose(all, 1e-5, 1e-5));
+  EXPECT_TRUE(mixed.narrow(0, 2, 2).allclose(some, 1e-5, 1e-5));
+
+  const auto refused = [&](const std::string& word) {
+    Drawing drawing("euler", {0});
+    drawing.settings.off = {word};
+    return message_of([&] { draw(*model, process(), drawing); });
+  };
+  EXPECT_THAT(refused("blocks.1.mo:0"),
+              AllOf(HasSubstr("no layer 'blocks.1.mo'"), HasSubstr("blocks.1.moe")));
+  EXPECT_THAT(refused(layer + ":4"), HasSubstr("'4' is none of its 4 candidates, 0 to 3"));
+  EXPECT_THAT(refused(layer + ":0,"), HasSubstr("'' is none"));
+  EXPECT_THAT(refused(layer), HasSubstr("LAYER:NUMBER"));
+}
 
 TEST(ImageSession, ImagesOfARaceDitDoNotDependOnTheBatchOrTheCount) {
   const auto model = models::make_denoiser(testing::tiny_race(),

@@ -58,7 +58,7 @@ class HeadWeighting : public sparse::Weighting {
 // others, shared ones have 2 a_0 S softmax(W_1 x), chosen ones 2 a_1 k p / sum of the chosen p,
 // with p = softmax(W x) and a = softmax(W_0 x); with one kind of head alone, 2 a is left out. Zero
 // gate weights make every gate of a used head 1.
-class MixtureOfHeads : public MultiHead {
+class MixtureOfHeads : public MultiHead, public sparse::Chooses {
  public:
   MixtureOfHeads(const MixtureOfHeadsSettings& settings, const Args& args)
       : MultiHead(args),
@@ -88,6 +88,7 @@ class MixtureOfHeads : public MultiHead {
   }
 
   std::vector<nn::Need> needs() const override { return sparse::needs_of(losses_); }
+  const sparse::Chooser* chooser() const override { return chooser_ ? &*chooser_ : nullptr; }
 
   // The heads before their gates.
   nn::Activations activations(double tokens) const override {

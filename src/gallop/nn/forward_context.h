@@ -12,6 +12,7 @@
 namespace gallop::sparse {
 struct RoutingRecord;
 struct RowThresholds;
+struct RowsSwitchedOff;
 }  // namespace gallop::sparse
 
 namespace gallop::nn {
@@ -39,6 +40,7 @@ struct ForwardContext {
   at::Tensor unconditional_B;    ///< bool, rows with the null label; undefined without one
   at::Tensor modality_BL;        ///< int64, 0: tokens that may skip blocks; undefined: all may
   const sparse::RowThresholds* thresholds = nullptr;      ///< null: those of the model
+  const sparse::RowsSwitchedOff* switched_off = nullptr;  ///< null: all candidates are there
   std::vector<sparse::RoutingRecord>* routing = nullptr;  ///< null: nobody asked
   Taps* taps = nullptr;                                   ///< null: nobody asked
 };

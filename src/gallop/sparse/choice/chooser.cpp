@@ -9,6 +9,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/choice/pooled_selection.h"
+#include "gallop/sparse/choice/switched_off.h"
 
 namespace gallop::sparse {
 
@@ -171,6 +172,7 @@ Kept Chooser::choose(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) con
         pairs == 0, parts_.selection->name(), ": ",
         nothing_kept(args_.active, rows == 0 ? pairs : pairs / rows, scores.logits_BLE.size(-1)));
   }
+  if (ctx.switched_off != nullptr) kept = ctx.switched_off->left(args_.parent->name(), kept);
   if (ctx.routing != nullptr) {
     routed.extras.merge(selected.extras);
     add_record(

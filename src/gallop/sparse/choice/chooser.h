@@ -66,6 +66,7 @@ class Chooser {
   /// Columns of the scores of one token: E, or the places of all its lists.
   double scores_a_token() const;
   double active() const { return args_.active; }
+  int64_t candidates() const { return args_.candidates; }
   Selection& selection() { return *parts_.selection; }
   const Selection& selection() const { return *parts_.selection; }
 
@@ -80,6 +81,14 @@ class Chooser {
   Args args_;
   Parts parts_;
   std::optional<Router::Listing> listing_;
+};
+
+/// A layer that chooses, found among the modules of a model.
+class Chooses {
+ public:
+  virtual ~Chooses() = default;
+  /// Null pointer where it has nothing to choose.
+  virtual const Chooser* chooser() const = 0;
 };
 
 }  // namespace gallop::sparse

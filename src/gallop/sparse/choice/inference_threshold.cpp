@@ -4,9 +4,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
-#include <algorithm>
-
 #include "gallop/base/error.h"
+#include "gallop/sparse/choice/settings_of_rows.h"
 
 namespace gallop::sparse {
 
@@ -18,14 +17,7 @@ at::Tensor ThresholdLevels::range_of(const at::Tensor& time_B) const {
 RowThresholds thresholds_of_rows(const std::vector<const ThresholdSetting*>& wanted,
                                  at::Device device) {
   RowThresholds thresholds;
-  std::vector<int64_t> setting;
-  for (const ThresholdSetting* one : wanted) {
-    auto& all = thresholds.settings;
-    const auto found = std::find(all.begin(), all.end(), one);
-    setting.push_back(found - all.begin());
-    if (found == all.end()) all.push_back(one);
-  }
-  if (thresholds.settings.size() > 1) thresholds.setting_B = at::tensor(setting).to(device);
+  thresholds.setting_B = settings_of_rows(wanted, device, thresholds.settings);
   return thresholds;
 }
 

@@ -43,7 +43,7 @@ struct MoeSettings : config::Fields<MoeSettings>, config::Follows, ChooserSettin
 
 /// The usual sparse layer: a chooser (router -> gate -> selection -> weighting) -> experts ->
 /// combine. Named "moe".
-class Moe : public nn::FeedForward {
+class Moe : public nn::FeedForward, public Chooses {
  public:
   Moe(const MoeSettings& settings, const Args& args);
   at::Tensor forward(const at::Tensor& x_BLD, const nn::ForwardContext& ctx) const override;
@@ -52,6 +52,7 @@ class Moe : public nn::FeedForward {
   /// Of scores, masks and pairs.
   nn::Activations activations(double tokens) const override;
 
+  const Chooser* chooser() const override { return &chooser_; }
   Selection& selection() { return chooser_.selection(); }
   const Selection& selection() const { return chooser_.selection(); }
   /// K, the wanted experts a token.

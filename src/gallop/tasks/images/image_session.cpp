@@ -62,6 +62,7 @@ void require_possible(const models::Denoiser& model,
       require(classes == 0 || settings.guidance == 1 || model.has_null_label(),
               "guidance of scale ", settings.guidance,
               " needs a null label, and this model has none (label_dropout = 0): use scale 1");
+      sparse::switched_off(model, settings.off);
       checked = &settings;
     }
     if (classes == 0) continue;
@@ -131,6 +132,10 @@ ImageSession::Lane ImageSession::make_lane(std::vector<size_t> requests) const {
                                 [noise_of](int64_t step) { return noise_of("sampler", step); }),
       .guidance = settings.guidance_settings()};
   if (sizes.classes > 0) lane.label_B = label_B.to(device);
+  if (!settings.off.empty()) {
+    lane.off =
+        std::make_unique<sparse::SwitchedOff>(sparse::switched_off(args_.model, settings.off));
+  }
   return lane;
 }
 
@@ -138,6 +143,7 @@ std::vector<at::Tensor> ImageSession::forward() {
   const models::Denoiser& model = args_.model;
   std::vector<at::Tensor> x, t, label;
   std::vector<const sparse::ThresholdSetting*> of_rows;
+  std::vector<const sparse::SwitchedOff*> off_of_rows;
   std::vector<bool> guided;
   const auto put = [&](Lane& lane, const at::Tensor& label_B) {
     const diffusion::Query& query = lane.trajectory->query();
@@ -145,6 +151,7 @@ std::vector<at::Tensor> ImageSession::forward() {
     t.push_back(query.t_B);
     if (label_B.defined()) label.push_back(label_B);
     for (const size_t number : lane.requests) of_rows.push_back(requests_[number].thresholds);
+    off_of_rows.insert(off_of_rows.end(), lane.requests.size(), lane.off.get());
   };
   for (Lane& lane : lanes_) {
     put(lane, lane.label_B);
@@ -158,10 +165,13 @@ std::vector<at::Tensor> ImageSession::forward() {
     put(lanes_[i], at::full(own_B.sizes(), model.args().classes, own_B.options()));
   }
   const sparse::RowThresholds thresholds = sparse::thresholds_of_rows(of_rows, x.front().device());
+  const sparse::RowsSwitchedOff off =
+      sparse::switched_off_of_rows(off_of_rows, x.front().device());
   const at::Tensor output =
       model.forward(joined(x), {.timestep_B = joined(t),
                                 .label_B = label.empty() ? at::Tensor() : joined(label),
-                                .thresholds = &thresholds});
+                                .thresholds = &thresholds,
+                                .switched_off = &off});
 
   std::vector<at::Tensor> outputs;
   int64_t first = 0;

@@ -10,6 +10,7 @@
 #include "gallop/models/denoiser.h"
 #include "gallop/ops/inference/packed_weights.h"
 #include "gallop/ops/precision.h"
+#include "gallop/sparse/choice/switched_off.h"
 #include "gallop/tasks/generator.h"
 #include "gallop/tasks/images/settings.h"
 
@@ -47,6 +48,7 @@ class ImageSession : public Session {
     std::unique_ptr<diffusion::Trajectory> trajectory;
     diffusion::GuidanceSettings guidance;
     at::Tensor label_B;  ///< undefined in models without classes
+    std::unique_ptr<const sparse::SwitchedOff> off;
     int64_t rows() const { return static_cast<int64_t>(requests.size()); }
   };
   void start_lanes();

@@ -44,6 +44,9 @@ void SampleSettings::fields(config::Visitor& v) {
       "batch compete outside training (diffmoe by count, capacity by dropping, top-k over a "
       "batch): then there is a warning",
       at_least(1));
+  v.field("off", off,
+          "experts or heads that are taken from the tokens, to see what they do: LAYER:NUMBER,..., "
+          "for example \"blocks.3.moe:0,5\"; no other takes their place");
 }
 
 void SampleSettings::validate() const {

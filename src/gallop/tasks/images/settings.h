@@ -32,6 +32,7 @@ struct SampleSettings : config::Fields<SampleSettings> {
   int64_t first = 0;
   std::string seed;
   int64_t batch = 64;
+  std::vector<std::string> off;
   void fields(config::Visitor& v) override;
   void validate() const override;
   diffusion::GuidanceSettings guidance_settings() const;
