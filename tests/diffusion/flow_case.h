@@ -4,7 +4,7 @@
 #include <cctype>
 #include <string>
 
-#include "gallop/diffusion/flow_process.h"
+#include "gallop/diffusion/flow_objective.h"
 #include "tests/diffusion/samplers/states.h"
 #include "tests/support/fixture.h"
 
@@ -19,8 +19,8 @@ inline std::string path_of(const Fixture& fixture) {
 }
 
 /// The flow that a reference case describes: `path`, and `prediction` where it names one.
-inline std::shared_ptr<const diffusion::Process> flow_process_of(const Fixture& fixture) {
-  return make_process<diffusion::FlowSettings>("flow", [&](diffusion::FlowSettings& s) {
+inline std::shared_ptr<const diffusion::Objective> flow_objective_of(const Fixture& fixture) {
+  return make_objective<diffusion::FlowSettings>("flow", [&](diffusion::FlowSettings& s) {
     s.path = path_of(fixture);
     const Json* prediction = fixture.config().find("prediction");
     s.prediction = prediction != nullptr ? prediction->as_string() : "velocity";

@@ -19,7 +19,7 @@ namespace gallop::diffusion {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::make_process;
+using testing::make_objective;
 using testing::message_of;
 using testing::States;
 
@@ -39,7 +39,7 @@ TEST(Guidance, ExtrapolatesFromTheUnconditionalOutput) {
 class GuidedNetwork : public ::testing::Test {
  protected:
   /// Puts out the label in every channel, and counts the samples it saw.
-  LabelledDenoiser network() {
+  LabelledNetwork network() {
     return [this](const at::Tensor& x, const at::Tensor& t_B, const at::Tensor& y_B) {
       EXPECT_EQ(x.size(0), t_B.size(0));
       seen_ += x.size(0);
@@ -48,8 +48,8 @@ class GuidedNetwork : public ::testing::Test {
   }
   /// The output for a batch of two at path time t: labels 5 and 7, null label 10.
   at::Tensor output(const GuidanceSettings& settings, double t) {
-    const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
-    const Denoiser denoiser = guided(network(), process, settings, at::tensor({5, 7}, at::kLong),
+    const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
+    const Network denoiser = guided(network(), objective, settings, at::tensor({5, 7}, at::kLong),
                                      at::full({2}, 10, at::kLong));
     return denoiser(at::zeros({2, 4, 1, 1}, at::kDouble), at::full({2}, t, at::kFloat));
   }
@@ -88,14 +88,14 @@ TEST_F(GuidedNetwork, RefusesWhatDoesNotFit) {
   settings.from = 0.7;
   settings.to = 0.3;
   EXPECT_THAT(message_of([&] { output(settings, 0.5); }), HasSubstr("from = 0.7 to = 0.3"));
-  const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
+  const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
   EXPECT_THAT(message_of([&] {
-                guided(network(), process, {}, at::zeros({2}, at::kLong),
+                guided(network(), objective, {}, at::zeros({2}, at::kLong),
                        at::zeros({3}, at::kLong));
               }),
               HasSubstr("as many null labels"));
-  const Denoiser two =
-      guided(network(), process, {}, at::zeros({2}, at::kLong), at::zeros({2}, at::kLong));
+  const Network two =
+      guided(network(), objective, {}, at::zeros({2}, at::kLong), at::zeros({2}, at::kLong));
   EXPECT_THAT(message_of([&] { two(at::zeros({3, 4, 1, 1}), at::zeros({3})); }),
               HasSubstr("3 images with 2 labels"));
 }
@@ -123,16 +123,16 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   model->materialize(0, {}, false);
   models::load_weights(*model, fixture.with_prefix("weight."), fixture.name());
 
-  const auto process = testing::ddpm_process_of(fixture);
+  const auto objective = testing::ddpm_objective_of(fixture);
   const testing::Respacing respacing(fixture);
   const auto sampler = testing::make_sampler<DdpmSamplerSettings>(
-      "ddpm", process, respacing.steps, [&](DdpmSamplerSettings& s) {
+      "ddpm", objective, respacing.steps, [&](DdpmSamplerSettings& s) {
         s.spacing = respacing.spacing;
         s.clip = config.at("clip_denoised").as_bool();
       });
   const double scale = config.at("cfg_scale").as_double();
   const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
-  const LabelledDenoiser network = [&](const at::Tensor& x, const at::Tensor& t_B,
+  const LabelledNetwork network = [&](const at::Tensor& x, const at::Tensor& t_B,
                                        const at::Tensor& y_B) {
     return model->forward(x, {.timestep_B = t_B, .label_B = y_B});
   };
@@ -142,7 +142,7 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   const auto second_half = [&](const at::Tensor& x) { return x.narrow(0, half_size, half_size); };
 
   std::vector<at::Tensor> times;
-  const Denoiser both_halves = [&](const at::Tensor& x, const at::Tensor& t_B) {
+  const Network both_halves = [&](const at::Tensor& x, const at::Tensor& t_B) {
     times.insert(times.begin(), t_B[0]);
     const at::Tensor half = first_half(x);
     const at::Tensor output = network(at::cat({half, half}), t_B, label_B);
@@ -163,7 +163,7 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   guidance.scale = scale;
   guidance.channels = "first-3";
   const at::Tensor samples =
-      sampler->sample(guided(network, process, guidance, first_half(label_B), second_half(label_B)),
+      sampler->sample(guided(network, objective, guidance, first_half(label_B), second_half(label_B)),
                       first_half(noise[0]), [&](int64_t k) { return first_half(noise[1 + k]); });
   fixture.expect_close(samples, "out.samples");
   fixture.expect_all_checked();

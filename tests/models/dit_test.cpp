@@ -104,7 +104,7 @@ REFERENCE_TEST(DitCases, GuidedOutputMatchesTheReference, "dit/dit_cfg") {
   const at::Tensor plain = denoiser(at::cat({x, x}), fixture.in("t"), y);
   fixture.expect_close(plain, "out.plain");
 
-  const std::shared_ptr<const diffusion::Process> process = testing::make<diffusion::Process>(
+  const std::shared_ptr<const diffusion::Objective> objective = testing::make<diffusion::Objective>(
       std::string("kind = \"") + (config.at("kind").as_string() == "SiT" ? "flow" : "ddpm") + "\"",
       {});
   for (const auto& [channels, count, out] :
@@ -114,7 +114,7 @@ REFERENCE_TEST(DitCases, GuidedOutputMatchesTheReference, "dit/dit_cfg") {
     diffusion::GuidanceSettings settings;
     settings.scale = config.at("cfg_scale").as_double();
     settings.channels = channels;
-    const at::Tensor guided = diffusion::guided(denoiser, process, settings, y.narrow(0, 0, half),
+    const at::Tensor guided = diffusion::guided(denoiser, objective, settings, y.narrow(0, 0, half),
                                                 y.narrow(0, half, half))(x, t);
     // The reference returns both branches: the guided channels twice, of the others each its own.
     const int64_t rest = plain.size(1) - count;

@@ -34,7 +34,7 @@ at::Tensor TinyNetwork::operator()(const at::Tensor& x, const at::Tensor& t_B,
   return at::cat({image, output.narrow(1, C, output.size(1) - C)}, 1);
 }
 
-diffusion::Denoiser TinyNetwork::with_labels(const at::Tensor& label_B) const {
+diffusion::Network TinyNetwork::with_labels(const at::Tensor& label_B) const {
   return [*this, label_B](const at::Tensor& x, const at::Tensor& t_B) {
     return (*this)(x, t_B, label_B);
   };

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "gallop/diffusion/denoiser.h"
+#include "gallop/diffusion/network.h"
 #include "gallop/diffusion/guidance.h"
 #include "tests/support/fixture.h"
 
@@ -19,7 +19,7 @@ class TinyNetwork {
   at::Tensor operator()(const at::Tensor& x_BCHW, const at::Tensor& t_B,
                         const at::Tensor& label_B) const;
   /// With the labels fixed.
-  diffusion::Denoiser with_labels(const at::Tensor& label_B) const;
+  diffusion::Network with_labels(const at::Tensor& label_B) const;
 
  private:
   at::Tensor A_, B_, omega_, E_, bias_, c_skip_, c_out_;

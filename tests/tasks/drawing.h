@@ -53,10 +53,10 @@ inline at::Tensor take_all(tasks::Session& session) {
 }
 
 inline at::Tensor draw(const models::Denoiser& model,
-                       const std::shared_ptr<const diffusion::Process>& process,
+                       const std::shared_ptr<const diffusion::Objective>& objective,
                        const Drawing& drawing) {
   tasks::ImageSession session(
-      {.model = model, .process = process, .rows = drawing.rows, .clamped = false});
+      {.model = model, .objective = objective, .rows = drawing.rows, .clamped = false});
   session.add(drawing.requests());
   return take_all(session);
 }

@@ -26,8 +26,8 @@ using testing::RecordingModel;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-std::shared_ptr<const diffusion::Process> flow() {
-  return config::make<diffusion::Process>(config::Component("objective", "flow"), {});
+std::shared_ptr<const diffusion::Objective> flow() {
+  return config::make<diffusion::Objective>(config::Component("objective", "flow"), {});
 }
 
 Drawing drawing_of(std::vector<int64_t> labels, int64_t rows) {

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "gallop/config/registry.h"
-#include "gallop/diffusion/ddpm_process.h"
+#include "gallop/diffusion/ddpm_objective.h"
 #include "gallop/models/dit/dit_config.h"
 #include "gallop/sparse/layers/moe.h"
 #include "gallop/tasks/evaluate.h"

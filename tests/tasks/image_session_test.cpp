@@ -22,8 +22,8 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using testing::RecordingModel;
 
-std::shared_ptr<const diffusion::Process> process(const std::string& kind = "flow") {
-  return config::make<diffusion::Process>(config::Component("objective", kind), {});
+std::shared_ptr<const diffusion::Objective> objective(const std::string& kind = "flow") {
+  return config::make<diffusion::Objective>(config::Component("objective", kind), {});
 }
 
 RecordingModel elementwise() {
@@ -44,7 +44,7 @@ class SampleIndependence : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(SampleIndependence, NoiseIsTheSameToTheBit) {
   const RecordingModel model = elementwise();
-  const auto flow = process();
+  const auto flow = objective();
   Drawing drawing(GetParam(), {0, 1, 2, 3, 0, 1, 2});
   const at::Tensor all = draw(model, flow, drawing);
   EXPECT_THAT(all.sizes().vec(), ElementsAre(7, 2, 4, 4));
@@ -70,11 +70,11 @@ TEST(ImageSession, ExpertsAreSwitchedOffForTheRowsThatAskForIt) {
   Drawing plain("euler", {0, 1}), without("euler", {0, 1}), none("euler", {0, 1});
   without.settings.off = {layer + ":0,2", layer + ":1"};
   for (int e = 0; e < 4; ++e) none.settings.off.push_back(layer + ":" + std::to_string(e));
-  const at::Tensor all = draw(*model, process(), plain), some = draw(*model, process(), without);
+  const at::Tensor all = draw(*model, objective(), plain), some = draw(*model, objective(), without);
   EXPECT_FALSE(all.allclose(some, 1e-3, 1e-3));
-  EXPECT_FALSE(all.allclose(draw(*model, process(), none), 1e-3, 1e-3));
+  EXPECT_FALSE(all.allclose(draw(*model, objective(), none), 1e-3, 1e-3));
 
-  ImageSession session({.model = *model, .process = process(), .rows = 4, .clamped = false});
+  ImageSession session({.model = *model, .objective = objective(), .rows = 4, .clamped = false});
   std::vector<Request> requests = plain.requests();
   for (const Request& request : without.requests()) requests.push_back(request);
   session.add(requests);
@@ -85,7 +85,7 @@ TEST(ImageSession, ExpertsAreSwitchedOffForTheRowsThatAskForIt) {
   const auto refused = [&](const std::string& word) {
     Drawing drawing("euler", {0});
     drawing.settings.off = {word};
-    return message_of([&] { draw(*model, process(), drawing); });
+    return message_of([&] { draw(*model, objective(), drawing); });
   };
   EXPECT_THAT(refused("blocks.1.mo:0"),
               AllOf(HasSubstr("no layer 'blocks.1.mo'"), HasSubstr("blocks.1.moe")));
@@ -102,7 +102,7 @@ TEST(ImageSession, ImagesOfARaceDitDoNotDependOnTheBatchOrTheCount) {
   for (int64_t i = 0; i < 24; ++i) drawing.labels.push_back(i % 4);
   drawing.settings.guidance = 2;
   const auto levels = [&] {
-    return draw(*model, process(), drawing).clamp(-1, 1).add(1).mul(127.5).round();
+    return draw(*model, objective(), drawing).clamp(-1, 1).add(1).mul(127.5).round();
   };
   const at::Tensor all = levels();
   EXPECT_GT(all.std().item<double>(), 10) << "a picture with something on it";
@@ -120,7 +120,7 @@ TEST(ImageSession, ImagesOfARaceDitDoNotDependOnTheBatchOrTheCount) {
 
 TEST(ImageSession, TheNetworkRunsAtInferenceWithoutGradients) {
   const RecordingModel model = elementwise();
-  draw(model, process(), {"euler", {2, 1}});
+  draw(model, objective(), {"euler", {2, 1}});
   ASSERT_EQ(model.calls.size(), 4u);
   for (const auto& call : model.calls) {
     EXPECT_FALSE(call.training);
@@ -134,7 +134,7 @@ TEST(ImageSession, GuidanceAddsTheNullLabel) {
   const RecordingModel model = elementwise();
   Drawing drawing("euler", {2});
   drawing.settings.guidance = 3;
-  draw(model, process(), drawing);
+  draw(model, objective(), drawing);
   EXPECT_EQ(model.calls[0].label_B.size(0), 2);
   EXPECT_EQ(model.calls[0].label_B[1].item<int64_t>(), 3);
 }
@@ -142,10 +142,10 @@ TEST(ImageSession, GuidanceAddsTheNullLabel) {
 TEST(ImageSession, AnUnconditionalModelIgnoresLabelsAndGuidance) {
   const RecordingModel model({.channels = 1, .height = 4, .width = 4}, 0.1, 0.3);
   Drawing drawing("euler", {0, 0, 0});
-  const at::Tensor plain = draw(model, process(), drawing);
+  const at::Tensor plain = draw(model, objective(), drawing);
   drawing.settings.guidance = 3;
   drawing.labels = {7, 8, 9};
-  EXPECT_TRUE(draw(model, process(), drawing).equal(plain));
+  EXPECT_TRUE(draw(model, objective(), drawing).equal(plain));
   EXPECT_FALSE(model.calls[0].label_B.defined());
 }
 
@@ -153,7 +153,7 @@ TEST(ImageSession, AnUnconditionalModelIgnoresLabelsAndGuidance) {
 // alone: to the bit, with a network that works element by element.
 TEST(ImageSession, RowsOfDifferentRequestsShareAForward) {
   const RecordingModel model = elementwise();
-  const auto flow = process();
+  const auto flow = objective();
   std::vector<Drawing> all = {
       {"heun", {0, 1}, 4}, {"euler-maruyama", {2}, 6}, {"euler", {3, 1}, 3}};
   all[0].settings.guidance = 3;
@@ -169,7 +169,7 @@ TEST(ImageSession, RowsOfDifferentRequestsShareAForward) {
     most = std::max<int64_t>(most, static_cast<int64_t>(model.calls.size()));
   }
   model.calls.clear();
-  ImageSession session({.model = model, .process = flow, .rows = 8, .clamped = false});
+  ImageSession session({.model = model, .objective = flow, .rows = 8, .clamped = false});
   session.add(all[0].requests());
   session.advance();
   for (size_t i : {1, 2}) session.add(all[i].requests());  // join on the way
@@ -181,7 +181,7 @@ TEST(ImageSession, RowsOfDifferentRequestsShareAForward) {
 
 TEST(ImageSession, RoomIsGivenInTheOrderOfTheRequests) {
   const RecordingModel model = elementwise();
-  ImageSession session({.model = model, .process = process(), .rows = 2, .clamped = false});
+  ImageSession session({.model = model, .objective = objective(), .rows = 2, .clamped = false});
   session.add(Drawing("euler", {0, 1, 2}, 2).requests());
   std::vector<size_t> order;
   while (!session.done()) {
@@ -197,7 +197,7 @@ TEST(ImageSession, RoomIsGivenInTheOrderOfTheRequests) {
 TEST(ImageSession, RefusesWhatTheModelCannotDraw) {
   const RecordingModel model = elementwise();
   const auto text = [&](const Drawing& drawing, const models::Denoiser& of) {
-    return message_of([&] { draw(of, process(), drawing); });
+    return message_of([&] { draw(of, objective(), drawing); });
   };
   EXPECT_THAT(text({"heun", {0, 4}}, model),
               HasSubstr("label 4 is out of range: the model knows 0 to 2, and 3 for no class"));

@@ -29,7 +29,7 @@ at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& uncon
   return at::cat({guided, conditional.narrow(1, channels, all - channels)}, 1);
 }
 
-Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
+Network guided(LabelledNetwork model, std::shared_ptr<const Objective> objective,
                 const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B) {
   settings.validate();
   require(label_B.sizes() == null_B.sizes() && label_B.dim() == 1,
@@ -37,7 +37,7 @@ Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
   return [=](const at::Tensor& x, const at::Tensor& t_B) {
     require(x.size(0) == label_B.size(0), "a batch of ", x.size(0), " images with ",
             label_B.size(0), " labels");
-    const double level = process->noise_level(t_B.select(0, 0).item<double>());
+    const double level = objective->noise_level(t_B.select(0, 0).item<double>());
     if (!settings.acts_at(level)) return model(x, t_B, label_B);
     const at::Tensor output =
         model(at::cat({x, x}), at::cat({t_B, t_B}), at::cat({label_B, null_B}));

@@ -8,8 +8,8 @@
 #include <memory>
 #include <string>
 
-#include "gallop/diffusion/denoiser.h"
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/network.h"
+#include "gallop/diffusion/objective.h"
 
 namespace gallop::diffusion {
 
@@ -31,7 +31,7 @@ struct GuidanceSettings {
 };
 
 /// A network with a class condition: (x_BCHW, t_B, label_B) -> output.
-using LabelledDenoiser = std::function<at::Tensor(const at::Tensor& x_BCHW, const at::Tensor& t_B,
+using LabelledNetwork = std::function<at::Tensor(const at::Tensor& x_BCHW, const at::Tensor& t_B,
                                                   const at::Tensor& label_B)>;
 
 /// The guided output from those of the two branches: the first `channels` channels are combined,
@@ -42,7 +42,7 @@ at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& uncon
 /// The denoiser that a sampler calls. It runs one batch [cond; null] through the model where
 /// guidance acts, and the conditional branch alone at scale 1 and outside the interval. `label_B`
 /// and `null_B` are int64 [B]; the time of a call is the same for all samples.
-Denoiser guided(LabelledDenoiser model, std::shared_ptr<const Process> process,
+Network guided(LabelledNetwork model, std::shared_ptr<const Objective> objective,
                 const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B);
 
 }  // namespace gallop::diffusion

@@ -15,13 +15,13 @@ using testing::TinyNetwork;
 
 REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop") {
   const Json& config = fixture.config();
-  const auto process = testing::ddpm_process_of(fixture);
+  const auto objective = testing::ddpm_objective_of(fixture);
   const testing::Respacing respacing(fixture);
-  const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
+  const Network network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor noise = fixture.in("noise");
   for (const auto& [name, setting] : config.at("settings").as_object()) {
     const auto sampler =
-        make_sampler<DdimSettings>("ddim", process, respacing.steps, [&](DdimSettings& s) {
+        make_sampler<DdimSettings>("ddim", objective, respacing.steps, [&](DdimSettings& s) {
           s.spacing = respacing.spacing;
           s.clip = setting.at("clip_denoised").as_bool();
           s.eta = setting.at("eta").as_double();
@@ -35,7 +35,7 @@ REFERENCE_TEST(DdimCases, GoThroughTheStatesOfTheReference, "diffusion/ddim_loop
   }
 
   const GaussianDiffusion diffusion =
-      dynamic_cast<const DdpmProcess&>(*process).diffusion().respaced(respacing.text);
+      dynamic_cast<const DdpmObjective&>(*objective).diffusion().respaced(respacing.text);
   fixture.expect_close(at::tensor(diffusion.schedule().timestep_map, at::kLong),
                        "out.timestep_map");
   States inversion;

@@ -11,20 +11,20 @@ namespace gallop::diffusion {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::make_process;
+using testing::make_objective;
 using testing::make_sampler;
 using testing::message_of;
 using testing::States;
 using testing::TinyNetwork;
 
 REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ancestral_loop") {
-  const auto process = testing::ddpm_process_of(fixture);
+  const auto objective = testing::ddpm_objective_of(fixture);
   const testing::Respacing respacing(fixture);
   const TinyNetwork network(fixture);
   const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
   for (const auto& [name, setting] : fixture.config().at("settings").as_object()) {
     const auto sampler = make_sampler<DdpmSamplerSettings>(
-        "ddpm", process, respacing.steps, [&](DdpmSamplerSettings& s) {
+        "ddpm", objective, respacing.steps, [&](DdpmSamplerSettings& s) {
           s.spacing = respacing.spacing;
           s.clip = setting.at("clip_denoised").as_bool();
         });
@@ -46,9 +46,9 @@ REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ance
 }
 
 TEST(DdpmSampler, RefusesMoreStepsThanTheProcessHas) {
-  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 50; });
+  const auto objective = make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 50; });
   const auto make = [&](int64_t steps, const char* spacing) {
-    make_sampler<DdpmSamplerSettings>("ddpm", process, steps,
+    make_sampler<DdpmSamplerSettings>("ddpm", objective, steps,
                                       [&](DdpmSamplerSettings& s) { s.spacing = spacing; });
   };
   EXPECT_THAT(message_of([&] { make(51, "even"); }), HasSubstr("asks for 51 of 50 steps"));

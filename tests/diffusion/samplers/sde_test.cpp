@@ -18,7 +18,7 @@ namespace {
 
 using testing::Fixture;
 using ::testing::HasSubstr;
-using testing::make_process;
+using testing::make_objective;
 using testing::make_sampler;
 using testing::message_of;
 using testing::States;
@@ -46,7 +46,7 @@ struct Run {
 // where it is w itself: what the first Euler-Maruyama step z + (v + w s) h + sqrt(2 w h) noise
 // shows. With u = sqrt(w) that is a quadratic equation along the noise.
 double norm_of(const Fixture& fixture, const std::string& name, const Flow& flow,
-               const Denoiser& network) {
+               const Network& network) {
   const Json& config = fixture.config();
   if (const Json* norms = config.find("norms")) return norms->at(name).as_double();
   if (Run(name).form != "constant") return 1;
@@ -64,17 +64,17 @@ double norm_of(const Fixture& fixture, const std::string& name, const Flow& flow
 
 REFERENCE_TEST(SdeCases, EveryRunGoesThroughTheStatesOfTheReference, "diffusion/flow_sde") {
   const Json& config = fixture.config();
-  const auto process = testing::flow_process_of(fixture);
+  const auto objective = testing::flow_objective_of(fixture);
   const int64_t steps = config.at("num_steps").as_int();
-  const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
+  const Network network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor noise = fixture.in("noise");
-  const Flow& flow = dynamic_cast<const FlowProcess&>(*process).flow();
+  const Flow& flow = dynamic_cast<const FlowObjective&>(*objective).flow();
   for (std::string name : fixture.names_with_prefix("out.")) {
     name = name.substr(0, name.rfind(".x"));
     const Run run(name);
     const double norm = norm_of(fixture, name, flow, network);
     const auto sampler =
-        make_sampler<SdeSettings>(run.sampler(), process, steps, [&](SdeSettings& s) {
+        make_sampler<SdeSettings>(run.sampler(), objective, steps, [&](SdeSettings& s) {
           s.diffusion = testing::diffusion_form(run.form);
           s.norm = norm;
           s.last = run.last;
@@ -96,22 +96,22 @@ REFERENCE_TEST(SdeCases, EveryRunGoesThroughTheStatesOfTheReference, "diffusion/
 
 // Without noise the SDE is the probability-flow ODE: w = 0 removes the score and the noise.
 REFERENCE_TEST(SdeCases, WithNormZeroItIsTheOde, "diffusion/flow_sde") {
-  const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
-  const Denoiser network = TinyNetwork(fixture).with_labels(fixture.in("y"));
+  const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
+  const Network network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor z = fixture.in("z");
   // 24 steps of 0.04 and the last one are 25 even steps.
   const auto sde =
-      make_sampler<SdeSettings>("euler-maruyama", process, 25, [](SdeSettings& s) { s.norm = 0; });
-  const auto ode = make_sampler<OdeSettings>("euler", process, 25, [](OdeSettings&) {});
+      make_sampler<SdeSettings>("euler-maruyama", objective, 25, [](SdeSettings& s) { s.norm = 0; });
+  const auto ode = make_sampler<OdeSettings>("euler", objective, 25, [](OdeSettings&) {});
   testing::expect_close(sde->sample(network, z, [&](int64_t) { return at::ones_like(z); }),
                         ode->sample(network, z), fixture.rtol(), fixture.atol(), "norm = 0");
 }
 
 TEST(Sde, NeedsNoiseAndRoomForItsSteps) {
-  const auto process = make_process<FlowSettings>("flow", [](FlowSettings&) {});
-  const auto sampler = make_sampler<SdeSettings>("euler-maruyama", process, 4, [](SdeSettings&) {});
+  const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
+  const auto sampler = make_sampler<SdeSettings>("euler-maruyama", objective, 4, [](SdeSettings&) {});
   EXPECT_TRUE(sampler->needs_noise());
-  const Denoiser network = [](const at::Tensor& x, const at::Tensor&) { return x; };
+  const Network network = [](const at::Tensor& x, const at::Tensor&) { return x; };
   EXPECT_THAT(message_of([&] { sampler->sample(network, at::zeros({1, 1, 2, 2})); }),
               HasSubstr("draws noise at its steps and was given none"));
   EXPECT_THAT(message_of([&] { sampler->sample(network, at::zeros({2, 2})); }),

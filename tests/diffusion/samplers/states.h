@@ -26,22 +26,22 @@ struct States {
   at::Tensor clean() const { return at::stack(x0); }
 };
 
-/// A process of the registry with its settings changed by `edit`.
+/// An objective of the registry with its settings changed by `edit`.
 template <class Settings, class Edit>
-std::shared_ptr<const diffusion::Process> make_process(const std::string& kind, Edit edit) {
+std::shared_ptr<const diffusion::Objective> make_objective(const std::string& kind, Edit edit) {
   config::Component component("objective", kind);
   edit(component.as<Settings>());
-  return config::make<diffusion::Process>(component, {});
+  return config::make<diffusion::Objective>(component, {});
 }
 
 /// A sampler of the registry with its settings changed by `edit`.
 template <class Settings, class Edit>
 std::unique_ptr<diffusion::Sampler> make_sampler(
-    const std::string& kind, const std::shared_ptr<const diffusion::Process>& process,
+    const std::string& kind, const std::shared_ptr<const diffusion::Objective>& objective,
     int64_t steps, Edit edit) {
   config::Component component("sampler", kind);
   edit(component.as<Settings>());
-  return config::make<diffusion::Sampler>(component, {.process = process, .steps = steps});
+  return config::make<diffusion::Sampler>(component, {.objective = objective, .steps = steps});
 }
 
 }  // namespace gallop::testing

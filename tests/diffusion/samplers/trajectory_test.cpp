@@ -15,7 +15,7 @@ namespace gallop::diffusion {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::make_process;
+using testing::make_objective;
 using testing::make_sampler;
 using testing::message_of;
 
@@ -28,14 +28,14 @@ class Trajectories : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<Sampler> sampler(int64_t steps) const {
     const std::string kind = GetParam();
     const bool discrete = kind == "ddpm" || kind == "ddim";
-    const auto process = discrete ? make_process<DdpmSettings>("ddpm",
+    const auto objective = discrete ? make_objective<DdpmSettings>("ddpm",
                                                                [](DdpmSettings& s) {
                                                                  s.steps = 40;
                                                                  s.variance = "fixed-small";
                                                                })
-                                  : make_process<FlowSettings>("flow", [](FlowSettings&) {});
+                                  : make_objective<FlowSettings>("flow", [](FlowSettings&) {});
     return config::make<Sampler>(config::Component("sampler", kind),
-                                 {.process = process, .steps = steps});
+                                 {.objective = objective, .steps = steps});
   }
 };
 

@@ -41,8 +41,8 @@ class DdimTrajectory : public DdpmTrajectory {
 
 class DdimSampler : public DdpmSampler {
  public:
-  DdimSampler(const DdimSettings& settings, const DdpmProcess& process, int64_t steps)
-      : DdpmSampler(process, settings.spacing, steps), clip_(settings.clip), eta_(settings.eta) {}
+  DdimSampler(const DdimSettings& settings, const DdpmObjective& objective, int64_t steps)
+      : DdpmSampler(objective, settings.spacing, steps), clip_(settings.clip), eta_(settings.eta) {}
 
   bool needs_noise() const override { return eta_ > 0 && evaluations() > 1; }
 
@@ -57,11 +57,11 @@ class DdimSampler : public DdpmSampler {
   double eta_;
 };
 
-const RegisterSampler<DdpmProcess, DdimSettings> registered{
+const RegisterSampler<DdpmObjective, DdimSettings> registered{
     "ddim", "ddpm", "deterministic at eta = 0, as noisy as ancestral sampling at eta = 1",
     "Song et al., arXiv 2010.02502",
-    [](const DdimSettings& settings, std::shared_ptr<const DdpmProcess> process, int64_t steps) {
-      return std::make_unique<DdimSampler>(settings, *process, steps);
+    [](const DdimSettings& settings, std::shared_ptr<const DdpmObjective> objective, int64_t steps) {
+      return std::make_unique<DdimSampler>(settings, *objective, steps);
     }};
 
 }  // namespace
@@ -75,7 +75,7 @@ void DdimSettings::fields(config::Visitor& v) {
   v.field("eta", eta, "share of the ancestral noise added at each step", config::between(0, 1));
 }
 
-at::Tensor ddim_invert(const GaussianDiffusion& diffusion, const Denoiser& model,
+at::Tensor ddim_invert(const GaussianDiffusion& diffusion, const Network& model,
                        const at::Tensor& clean_BCHW, bool clip, const StepCallback& on_step) {
   const c10::NoGradGuard no_grad;
   const int64_t steps = diffusion.schedule().steps() - 1;

@@ -24,8 +24,8 @@ class AncestralTrajectory : public DdpmTrajectory {
 
 class AncestralSampler : public DdpmSampler {
  public:
-  AncestralSampler(const DdpmSamplerSettings& settings, const DdpmProcess& process, int64_t steps)
-      : DdpmSampler(process, settings.spacing, steps), clip_(settings.clip) {}
+  AncestralSampler(const DdpmSamplerSettings& settings, const DdpmObjective& objective, int64_t steps)
+      : DdpmSampler(objective, settings.spacing, steps), clip_(settings.clip) {}
 
   bool needs_noise() const override { return evaluations() > 1; }
 
@@ -39,11 +39,11 @@ class AncestralSampler : public DdpmSampler {
   bool clip_;
 };
 
-const RegisterSampler<DdpmProcess, DdpmSamplerSettings> registered{
+const RegisterSampler<DdpmObjective, DdpmSamplerSettings> registered{
     "ddpm", "ddpm", "ancestral sampling, noise at every step but the last",
     "Ho et al., arXiv 2006.11239; respaced: arXiv 2102.09672",
-    [](const DdpmSamplerSettings& settings, std::shared_ptr<const DdpmProcess> process,
-       int64_t steps) { return std::make_unique<AncestralSampler>(settings, *process, steps); }};
+    [](const DdpmSamplerSettings& settings, std::shared_ptr<const DdpmObjective> objective,
+       int64_t steps) { return std::make_unique<AncestralSampler>(settings, *objective, steps); }};
 
 }  // namespace
 
@@ -73,8 +73,8 @@ Prediction DdpmTrajectory::prediction(const at::Tensor& output) const {
 }
 
 // The process that visits `steps` of the steps trained on.
-DdpmSampler::DdpmSampler(const DdpmProcess& process, const std::string& spacing, int64_t steps)
-    : diffusion_(std::make_shared<GaussianDiffusion>(process.diffusion().respaced(
+DdpmSampler::DdpmSampler(const DdpmObjective& objective, const std::string& spacing, int64_t steps)
+    : diffusion_(std::make_shared<GaussianDiffusion>(objective.diffusion().respaced(
           (spacing == "ddim" ? "ddim" : "") + std::to_string(steps)))) {}
 
 }  // namespace gallop::diffusion

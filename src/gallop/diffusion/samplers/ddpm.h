@@ -41,7 +41,7 @@ class DdpmTrajectory : public Trajectory {
 /// on; `spacing` as in DdpmSamplerSettings.
 class DdpmSampler : public Sampler {
  public:
-  DdpmSampler(const DdpmProcess& process, const std::string& spacing, int64_t steps);
+  DdpmSampler(const DdpmObjective& objective, const std::string& spacing, int64_t steps);
   int64_t evaluations() const override { return diffusion_->schedule().steps(); }
 
  protected:

@@ -20,10 +20,10 @@ class EulerMaruyamaSteps : public SdeTrajectory {
 };
 using EulerMaruyamaSampler = SdeSampler<EulerMaruyamaSteps, 1>;
 
-const RegisterSampler<FlowProcess, SdeSettings> registered{
+const RegisterSampler<FlowObjective, SdeSettings> registered{
     "euler-maruyama", "flow", "SDE of a flow, one network call a step", "SiT, arXiv 2401.08740",
-    [](const SdeSettings& settings, std::shared_ptr<const FlowProcess> process, int64_t steps) {
-      return std::make_unique<EulerMaruyamaSampler>(settings, std::move(process), steps);
+    [](const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective, int64_t steps) {
+      return std::make_unique<EulerMaruyamaSampler>(settings, std::move(objective), steps);
     }};
 
 }  // namespace

@@ -24,9 +24,9 @@ void OdeSettings::validate() const {
 }
 
 RungeKuttaSampler::RungeKuttaSampler(Tableau tableau, const OdeSettings& settings,
-                                     std::shared_ptr<const FlowProcess> process, int64_t steps)
-    : tableau_(std::move(tableau)), process_(std::move(process)), steps_(steps) {
-  const TimeInterval usual = ode_interval(process_->flow().path(), process_->flow().prediction());
+                                     std::shared_ptr<const FlowObjective> objective, int64_t steps)
+    : tableau_(std::move(tableau)), objective_(std::move(objective)), steps_(steps) {
+  const TimeInterval usual = ode_interval(objective_->flow().path(), objective_->flow().prediction());
   start_ = settings.start.value_or(usual.first);
   end_ = settings.end.value_or(usual.last);
 }
@@ -36,16 +36,16 @@ int64_t RungeKuttaSampler::evaluations() const {
 }
 
 std::unique_ptr<Trajectory> RungeKuttaSampler::start(at::Tensor x, NoiseSource) const {
-  return std::make_unique<RungeKuttaTrajectory>(tableau_, process_, std::move(x), steps_, start_,
+  return std::make_unique<RungeKuttaTrajectory>(tableau_, objective_, std::move(x), steps_, start_,
                                                 end_);
 }
 
 RungeKuttaTrajectory::RungeKuttaTrajectory(Tableau tableau,
-                                           std::shared_ptr<const FlowProcess> process, at::Tensor x,
+                                           std::shared_ptr<const FlowObjective> objective, at::Tensor x,
                                            int64_t steps, double start, double end)
     : Trajectory(std::move(x), steps),
       tableau_(std::move(tableau)),
-      process_(std::move(process)),
+      objective_(std::move(objective)),
       start_(start),
       h_((end - start) / steps) {}
 
@@ -63,15 +63,15 @@ at::Tensor RungeKuttaTrajectory::advanced(const std::vector<double>& weights) co
 
 Query RungeKuttaTrajectory::ask() {
   const at::Tensor stage = advanced(tableau_.stages[slopes_.size()]);
-  return {stage, process_->model_time(stage, time())};
+  return {stage, objective_->model_time(stage, time())};
 }
 
 std::optional<Trajectory::Ended> RungeKuttaTrajectory::take(const Query& query,
                                                             const at::Tensor& output) {
   const at::Tensor& stage = query.x_BCHW;
   const at::Tensor t_B = at::full({stage.size(0)}, time(), c10::kDouble);
-  slopes_.push_back(process_->flow().output_to_velocity(
-      process_->read_output(output, stage.size(1)), stage, t_B));
+  slopes_.push_back(objective_->flow().output_to_velocity(
+      objective_->read_output(output, stage.size(1)), stage, t_B));
   if (slopes_.size() < tableau_.nodes.size()) return std::nullopt;
   const at::Tensor next = advanced(tableau_.weights);
   slopes_.clear();
@@ -82,10 +82,10 @@ RegisterRungeKutta::RegisterRungeKutta(const char* kind, const char* summary, co
                                        Tableau tableau)
     : registered_(kind, "flow", summary, paper,
                   [tableau = std::move(tableau)](const OdeSettings& settings,
-                                                 std::shared_ptr<const FlowProcess> process,
+                                                 std::shared_ptr<const FlowObjective> objective,
                                                  int64_t steps) {
                     return std::make_unique<RungeKuttaSampler>(tableau, settings,
-                                                               std::move(process), steps);
+                                                               std::move(objective), steps);
                   }) {}
 
 }  // namespace gallop::diffusion

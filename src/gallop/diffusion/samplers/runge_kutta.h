@@ -25,7 +25,7 @@ struct OdeSettings : config::Fields<OdeSettings> {
 /// The probability-flow ODE of a flow on an even grid.
 class RungeKuttaTrajectory : public Trajectory {
  public:
-  RungeKuttaTrajectory(Tableau tableau, std::shared_ptr<const FlowProcess> process,
+  RungeKuttaTrajectory(Tableau tableau, std::shared_ptr<const FlowObjective> objective,
                        at::Tensor x_BCHW, int64_t steps, double start, double end);
 
  protected:
@@ -38,7 +38,7 @@ class RungeKuttaTrajectory : public Trajectory {
   at::Tensor advanced(const std::vector<double>& weights) const;
 
   Tableau tableau_;
-  std::shared_ptr<const FlowProcess> process_;
+  std::shared_ptr<const FlowObjective> objective_;
   double start_, h_;
   std::vector<at::Tensor> slopes_;  ///< of the stages before this one
 };
@@ -47,7 +47,7 @@ class RungeKuttaTrajectory : public Trajectory {
 class RungeKuttaSampler : public Sampler {
  public:
   RungeKuttaSampler(Tableau tableau, const OdeSettings& settings,
-                    std::shared_ptr<const FlowProcess> process, int64_t steps);
+                    std::shared_ptr<const FlowObjective> objective, int64_t steps);
 
   int64_t evaluations() const override;
 
@@ -56,7 +56,7 @@ class RungeKuttaSampler : public Sampler {
 
  private:
   Tableau tableau_;
-  std::shared_ptr<const FlowProcess> process_;
+  std::shared_ptr<const FlowObjective> objective_;
   int64_t steps_;
   double start_, end_;
 };
@@ -67,7 +67,7 @@ class RegisterRungeKutta {
   RegisterRungeKutta(const char* kind, const char* summary, const char* paper, Tableau tableau);
 
  private:
-  RegisterSampler<FlowProcess, OdeSettings> registered_;
+  RegisterSampler<FlowObjective, OdeSettings> registered_;
 };
 
 }  // namespace gallop::diffusion

@@ -18,21 +18,21 @@ std::map<std::string, std::set<std::string>>& samplers() {
 
 }  // namespace
 
-void add_sampler_of_process(const std::string& process, const std::string& sampler) {
-  samplers()[process].insert(sampler);
+void add_sampler_of_objective(const std::string& objective, const std::string& sampler) {
+  samplers()[objective].insert(sampler);
 }
 
-std::vector<std::string> samplers_of_process(const std::string& process) {
-  const auto found = samplers().find(process);
+std::vector<std::string> samplers_of_objective(const std::string& objective) {
+  const auto found = samplers().find(objective);
   if (found == samplers().end()) return {};
   return {found->second.begin(), found->second.end()};
 }
 
-void fail_wrong_process(const std::string& sampler, const Process& process) {
+void fail_wrong_objective(const std::string& sampler, const Objective& objective) {
   std::string known;
-  for (const std::string& name : samplers_of_process(process.kind()))
+  for (const std::string& name : samplers_of_objective(objective.kind()))
     known += (known.empty() ? "" : ", ") + name;
-  fail("sampler '", sampler, "' does not work on the objective '", process.kind(),
+  fail("sampler '", sampler, "' does not work on the objective '", objective.kind(),
        "' that the model was trained with; use one of ", known);
 }
 
@@ -45,7 +45,7 @@ std::unique_ptr<Trajectory> Sampler::begin(const at::Tensor& noise_BCHW,
   return start(noise_BCHW, std::move(noise_source));
 }
 
-at::Tensor Sampler::sample(const Denoiser& model, const at::Tensor& noise_BCHW,
+at::Tensor Sampler::sample(const Network& model, const at::Tensor& noise_BCHW,
                            const NoiseSource& noise_source, const StepCallback& on_step) const {
   const c10::NoGradGuard no_grad;
   const std::unique_ptr<Trajectory> trajectory = begin(noise_BCHW, noise_source);

@@ -31,10 +31,10 @@ void SdeSettings::validate() const {
           "); it must lie between 0 and 1 - start");
 }
 
-SdeGrid::SdeGrid(const SdeSettings& s, std::shared_ptr<const FlowProcess> of, int64_t count)
-    : settings(s), process(std::move(of)), steps(count) {
+SdeGrid::SdeGrid(const SdeSettings& s, std::shared_ptr<const FlowObjective> of, int64_t count)
+    : settings(s), objective(std::move(of)), steps(count) {
   settings.validate();
-  const Flow& flow = process->flow();
+  const Flow& flow = objective->flow();
   interval = sde_interval(flow.path(), flow.prediction(), has_last() ? settings.last_step : 0);
   if (settings.start) interval.first = *settings.start;
 }
@@ -53,21 +53,21 @@ SdeTrajectory::SdeTrajectory(std::shared_ptr<const SdeGrid> grid, at::Tensor x, 
 at::Tensor SdeTrajectory::Slopes::drift() const { return velocity + w * score; }
 
 double SdeTrajectory::diffusion(double t) const {
-  return diffusion_coefficient(grid_->process->flow().path(), grid_->settings.diffusion,
+  return diffusion_coefficient(grid_->objective->flow().path(), grid_->settings.diffusion,
                                grid_->settings.norm, t);
 }
 
 Query SdeTrajectory::ask() {
   const Point point = is_last() ? Point{x(), grid_->interval.last} : next_point();
   asked_ = point.t;
-  return {point.x_BCHW, grid_->process->model_time(point.x_BCHW, point.t)};
+  return {point.x_BCHW, grid_->objective->model_time(point.x_BCHW, point.t)};
 }
 
 std::optional<Trajectory::Ended> SdeTrajectory::take(const Query& query, const at::Tensor& out) {
   const at::Tensor& x_BCHW = query.x_BCHW;
   const at::Tensor t_B = at::full({x_BCHW.size(0)}, asked_, c10::kDouble);
-  const Flow& flow = grid_->process->flow();
-  const at::Tensor output = grid_->process->read_output(out, x_BCHW.size(1));
+  const Flow& flow = grid_->objective->flow();
+  const at::Tensor output = grid_->objective->read_output(out, x_BCHW.size(1));
   const Slopes slopes{flow.output_to_velocity(output, x_BCHW, t_B),
                       flow.output_to_score(output, x_BCHW, t_B), diffusion(asked_)};
   if (is_last()) return Ended{finish(slopes), {}};
@@ -79,7 +79,7 @@ at::Tensor SdeTrajectory::finish(const Slopes& s) const {
   const SdeSettings& settings = grid_->settings;
   if (settings.last == "mean") return x() + s.drift() * settings.last_step;
   if (settings.last == "euler") return x() + s.velocity * settings.last_step;
-  const PathPoint p = path_point(grid_->process->flow().path(), grid_->interval.last);
+  const PathPoint p = path_point(grid_->objective->flow().path(), grid_->interval.last);
   return x() / p.alpha + s.score * (p.sigma * p.sigma / p.alpha);
 }
 

@@ -35,11 +35,11 @@ class SdeHeunSteps : public SdeTrajectory {
 };
 using SdeHeunSampler = SdeSampler<SdeHeunSteps, 2>;
 
-const RegisterSampler<FlowProcess, SdeSettings> registered{
+const RegisterSampler<FlowObjective, SdeSettings> registered{
     "sde-heun", "flow", "SDE of a flow, Heun step of the drift, two network calls a step",
     "SiT, arXiv 2401.08740",
-    [](const SdeSettings& settings, std::shared_ptr<const FlowProcess> process, int64_t steps) {
-      return std::make_unique<SdeHeunSampler>(settings, std::move(process), steps);
+    [](const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective, int64_t steps) {
+      return std::make_unique<SdeHeunSampler>(settings, std::move(objective), steps);
     }};
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "gallop/diffusion/denoiser.h"
+#include "gallop/diffusion/network.h"
 
 namespace gallop::diffusion {
 

@@ -76,10 +76,10 @@ ImageGeneration::ImageGeneration(const ImageGenerationSettings& settings, const 
                                  Opened opened)
     : Task(args),
       settings_(settings),
-      process_(config::make<diffusion::Process>(settings.objective, {})),
+      objective_(config::make<diffusion::Objective>(settings.objective, {})),
       other_size_(opened.other_size),
       data_(std::move(opened.data)),
-      generator_(settings.sample, process_, data_, args.seed, args.precision) {}
+      generator_(settings.sample, objective_, data_, args.seed, args.precision) {}
 
 ImageGeneration::ImageGeneration(const ImageGenerationSettings& settings, const Args& args)
     : ImageGeneration(settings, args, open(settings, args)) {}
@@ -132,7 +132,7 @@ std::unique_ptr<models::Model> ImageGeneration::make_model() const {
        .height = data.height,
        .width = data.width,
        .classes = data.classes,
-       .predicts_sigma = process_->output_channels(data.channels) != data.channels});
+       .predicts_sigma = objective_->output_channels(data.channels) != data.channels});
   const models::Denoiser::Args& sizes = model->args();
   require(
       sizes.channels == data.channels && sizes.height == data.height && sizes.width == data.width,
@@ -142,9 +142,9 @@ std::unique_ptr<models::Model> ImageGeneration::make_model() const {
   require(sizes.classes == 0 || (data.classes > 0 && sizes.classes >= data.classes),
           "the model knows ", sizes.classes, " classes and the data have ", data.classes,
           ": leave task.model.classes out, or set it to 0 to ignore labels");
-  const int64_t wanted = process_->output_channels(data.channels);
+  const int64_t wanted = objective_->output_channels(data.channels);
   require(model->output_channels() == wanted, "the model puts out ", model->output_channels(),
-          " channels and the objective ", process_->kind(), " needs ", wanted,
+          " channels and the objective ", objective_->kind(), " needs ", wanted,
           ": leave task.model.learn_sigma at \"auto\"");
   const auto parameters = model->parameters();
   if (other_size_ && std::any_of(parameters.begin(), parameters.end(),
@@ -166,7 +166,7 @@ ImageGeneration::Inputs ImageGeneration::corrupt(const models::Denoiser& model,
   const at::Device device = (*model.parameters().at(0))->device();
   const at::Tensor noise_BCHW =
       keyed_noise(noise, first, clean_BCHW.size(0), clean_BCHW.sizes().slice(1));
-  Inputs inputs{process_->corrupt(clean_BCHW.to(device), t_B, noise_BCHW.to(device)), {}};
+  Inputs inputs{objective_->corrupt(clean_BCHW.to(device), t_B, noise_BCHW.to(device)), {}};
   if (model.args().classes > 0) inputs.label_B = label_B.to(device);
   return inputs;
 }
@@ -179,7 +179,7 @@ ImageGeneration::Inputs ImageGeneration::draw(const models::Denoiser& model, con
                     .sample = static_cast<uint64_t>(batch.first + i)});
   };
   const at::Tensor t_B =
-      process_->draw_time(batch.size(), [&](int64_t i) { return uniform_at(".time", i); });
+      objective_->draw_time(batch.size(), [&](int64_t i) { return uniform_at(".time", i); });
   at::Tensor label_B;
   if (model.args().classes > 0) {
     label_B = batch.at("labels");
@@ -196,7 +196,7 @@ ImageGeneration::Inputs ImageGeneration::draw(const models::Denoiser& model, con
 
 ImageGeneration::Inputs ImageGeneration::spread(const models::Denoiser& model,
                                                 const Batch& batch) const {
-  const at::Tensor t_N = process_->spread_time(batch.of);
+  const at::Tensor t_N = objective_->spread_time(batch.of);
   return corrupt(model, batch.at("images"),
                  model.args().classes > 0 ? batch.at("labels") : at::Tensor(),
                  t_N.narrow(0, batch.first, batch.size()),
@@ -225,7 +225,7 @@ Outcome ImageGeneration::run(const models::Model& any, const Batch& batch, const
   Outcome outcome;
   ctx.routing = &outcome.routing;
   const at::Tensor output = model.forward(inputs.noised.x_BCHW, ctx);
-  const diffusion::Losses losses = process_->loss(output, inputs.noised);
+  const diffusion::Losses losses = objective_->loss(output, inputs.noised);
   outcome.time_B = inputs.noised.model_time_B;
   outcome.of_samples_B.emplace_back("main", losses.main_B.detach());
   for (const auto& [name, value_B] : losses.parts) {

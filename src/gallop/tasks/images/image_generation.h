@@ -4,7 +4,7 @@
 #include <string>
 
 #include "gallop/base/random.h"
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/objective.h"
 #include "gallop/models/denoiser.h"
 #include "gallop/tasks/images/image_data.h"
 #include "gallop/tasks/images/image_generator.h"
@@ -14,7 +14,7 @@
 namespace gallop::tasks {
 
 /// Learns to turn noise into images (or latents), with or without class labels, by the objective's
-/// process. The main loss is the mean over the samples of the process's; every kind of sparse loss
+/// process. The main loss is the mean over the samples of the objective's; every kind of sparse loss
 /// is the sum over its layers. In training, times, noise and label dropout are keyed by (seed,
 /// number of the sample in the stream). Held-out samples have times spread evenly over the process,
 /// noise keyed by the sample and labels as given.
@@ -63,7 +63,7 @@ class ImageGeneration : public Task {
   ImageGeneration(const ImageGenerationSettings& settings, const Args& args, Opened opened);
 
   ImageGenerationSettings settings_;
-  std::shared_ptr<const diffusion::Process> process_;
+  std::shared_ptr<const diffusion::Objective> objective_;
   bool other_size_ = false;  ///< the recipe states another size than that of the training
   std::shared_ptr<const ImageData> data_;
   ImageGenerator generator_;

@@ -112,7 +112,7 @@ Plan ImageGenerator::plan_of(const models::Model& any, const SampleSettings& set
                              .condition = conditional ? Json(labels[i]) : Json(),
                              .settings = shared});
   }
-  require_possible(denoiser(any), process_, plan.requests);
+  require_possible(denoiser(any), objective_, plan.requests);
   return plan;
 }
 
@@ -169,7 +169,7 @@ std::unique_ptr<Session> ImageGenerator::begin(const models::Model& model,
                                                const std::vector<Request>& requests,
                                                int64_t rows) const {
   auto session = std::make_unique<ImageSession>(ImageSession::Args{.model = denoiser(model),
-                                                                   .process = process_,
+                                                                   .objective = objective_,
                                                                    .rows = rows,
                                                                    .clamped = !data_->info().latent,
                                                                    .precision = precision_});

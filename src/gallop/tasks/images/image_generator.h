@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/objective.h"
 #include "gallop/ops/precision.h"
 #include "gallop/tasks/generator.h"
 #include "gallop/tasks/images/image_data.h"
@@ -18,10 +18,10 @@ namespace gallop::tasks {
 /// unconditional model ignores it. Images are clamped to [-1, 1], latents are not.
 class ImageGenerator : public Generator {
  public:
-  ImageGenerator(const SampleSettings& settings, std::shared_ptr<const diffusion::Process> process,
+  ImageGenerator(const SampleSettings& settings, std::shared_ptr<const diffusion::Objective> objective,
                  std::shared_ptr<const ImageData> data, uint64_t seed, ops::Precision precision)
       : settings_(settings),
-        process_(std::move(process)),
+        objective_(std::move(objective)),
         data_(std::move(data)),
         seed_(seed),
         precision_(precision) {}
@@ -46,7 +46,7 @@ class ImageGenerator : public Generator {
                const std::vector<int64_t>& labels) const;
 
   SampleSettings settings_;
-  std::shared_ptr<const diffusion::Process> process_;
+  std::shared_ptr<const diffusion::Objective> objective_;
   std::shared_ptr<const ImageData> data_;
   uint64_t seed_;
   ops::Precision precision_;

@@ -21,9 +21,9 @@ const SampleSettings& settings_of(const Request& request) {
   return dynamic_cast<const SampleSettings&>(*request.settings);
 }
 
-std::unique_ptr<Sampler> make_sampler(const std::shared_ptr<const diffusion::Process>& process,
+std::unique_ptr<Sampler> make_sampler(const std::shared_ptr<const diffusion::Objective>& objective,
                                       const SampleSettings& settings) {
-  return config::make<Sampler>(settings.sampler, {.process = process, .steps = settings.steps});
+  return config::make<Sampler>(settings.sampler, {.objective = objective, .steps = settings.steps});
 }
 
 at::Tensor joined(const std::vector<at::Tensor>& parts) {
@@ -49,7 +49,7 @@ void require_finite(const at::Tensor& samples_BCHW, const std::vector<const Requ
 }  // namespace
 
 void require_possible(const models::Denoiser& model,
-                      const std::shared_ptr<const diffusion::Process>& process,
+                      const std::shared_ptr<const diffusion::Objective>& objective,
                       const std::vector<Request>& requests) {
   const int64_t classes = model.args().classes;
   const SampleSettings* checked = nullptr;
@@ -57,7 +57,7 @@ void require_possible(const models::Denoiser& model,
     const SampleSettings& settings = settings_of(request);
     require(request.index >= 0, "the first sample is ", request.index, "; samples count from 0");
     if (&settings != checked) {
-      make_sampler(process, settings);
+      make_sampler(objective, settings);
       settings.guidance_settings().validate();
       require(classes == 0 || settings.guidance == 1 || model.has_null_label(),
               "guidance of scale ", settings.guidance,
@@ -78,7 +78,7 @@ ImageSession::ImageSession(Args args) : args_(std::move(args)) {
 }
 
 void ImageSession::add(const std::vector<Request>& requests) {
-  require_possible(args_.model, args_.process, requests);
+  require_possible(args_.model, args_.objective, requests);
   for (const Request& request : requests) {
     waiting_.push_back(requests_.size());
     requests_.push_back(request);
@@ -127,7 +127,7 @@ ImageSession::Lane ImageSession::make_lane(std::vector<size_t> requests) const {
   };
   Lane lane{
       .requests = std::move(requests),
-      .trajectory = make_sampler(args_.process, settings)
+      .trajectory = make_sampler(args_.objective, settings)
                         ->begin(noise_of("sample", 0),
                                 [noise_of](int64_t step) { return noise_of("sampler", step); }),
       .guidance = settings.guidance_settings()};
@@ -157,7 +157,7 @@ std::vector<at::Tensor> ImageSession::forward() {
     put(lane, lane.label_B);
     const double time = lane.trajectory->query().t_B.select(0, 0).item<double>();
     guided.push_back(lane.label_B.defined() &&
-                     lane.guidance.acts_at(args_.process->noise_level(time)));
+                     lane.guidance.acts_at(args_.objective->noise_level(time)));
   }
   for (size_t i = 0; i < lanes_.size(); ++i) {
     if (!guided[i]) continue;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gallop/diffusion/guidance.h"
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/objective.h"
 #include "gallop/diffusion/samplers/sampler.h"
 #include "gallop/models/denoiser.h"
 #include "gallop/ops/inference/packed_weights.h"
@@ -16,10 +16,10 @@
 
 namespace gallop::tasks {
 
-/// Throws Error unless the model can draw these: a sampler that does not fit the process, a label
+/// Throws Error unless the model can draw these: a sampler that does not fit the objective, a label
 /// that the model does not know, guidance without a null label.
 void require_possible(const models::Denoiser& model,
-                      const std::shared_ptr<const diffusion::Process>& process,
+                      const std::shared_ptr<const diffusion::Objective>& objective,
                       const std::vector<Request>& requests);
 
 /// Images on their way from noise. Requests that share their settings and start together are a
@@ -29,7 +29,7 @@ class ImageSession : public Session {
  public:
   struct Args {
     const models::Denoiser& model;  ///< outlives the session
-    std::shared_ptr<const diffusion::Process> process;
+    std::shared_ptr<const diffusion::Objective> objective;
     int64_t rows = 1;     ///< in flight at most
     bool clamped = true;  ///< results are brought to [-1, 1]
     ops::Precision precision = ops::Precision::float32;

@@ -1,4 +1,4 @@
-#include "gallop/diffusion/flow_process.h"
+#include "gallop/diffusion/flow_objective.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -10,11 +10,11 @@
 namespace gallop::diffusion {
 namespace {
 
-const config::Register<Process, FlowSettings> registered{
+const config::Register<Objective, FlowSettings> registered{
     "flow", "flow matching between noise and data, predicting velocity, noise or score",
     "SiT, arXiv 2401.08740; Lipman et al., arXiv 2210.02747",
-    [](const FlowSettings& settings, const Process::Args&) {
-      return std::make_unique<FlowProcess>(settings);
+    [](const FlowSettings& settings, const Objective::Args&) {
+      return std::make_unique<FlowObjective>(settings);
     }};
 
 }  // namespace
@@ -41,7 +41,7 @@ void FlowSettings::validate() const {
       "or score");
 }
 
-FlowProcess::FlowProcess(const FlowSettings& settings)
+FlowObjective::FlowObjective(const FlowSettings& settings)
     : flow_(parse_flow_path(settings.path), parse_flow_prediction(settings.prediction)),
       weight_(parse_flow_weight(settings.weighting)),
       logit_normal_(settings.time == "logit-normal"),
@@ -52,15 +52,15 @@ FlowProcess::FlowProcess(const FlowSettings& settings)
           "' of a flow objective; there are uniform and logit-normal");
 }
 
-at::Tensor FlowProcess::path_time(const at::Tensor& t_B) const {
+at::Tensor FlowObjective::path_time(const at::Tensor& t_B) const {
   return reversed_ ? 1.0 - t_B.to(c10::kDouble) : t_B;
 }
 
-at::Tensor FlowProcess::oriented(const at::Tensor& output) const {
+at::Tensor FlowObjective::oriented(const at::Tensor& output) const {
   return reversed_ && flow_.prediction() == FlowPrediction::velocity ? -output : output;
 }
 
-at::Tensor FlowProcess::image_channels(const at::Tensor& output, int64_t channels) const {
+at::Tensor FlowObjective::image_channels(const at::Tensor& output, int64_t channels) const {
   const int64_t want = output_channels(channels);
   require(output.dim() > 1 && output.size(1) == want, "the network put out ",
           output.dim() > 1 ? output.size(1) : 0, " channels for images of ", channels,
@@ -68,21 +68,21 @@ at::Tensor FlowProcess::image_channels(const at::Tensor& output, int64_t channel
   return double_output_ ? output.narrow(1, 0, channels) : output;
 }
 
-at::Tensor FlowProcess::model_time(const at::Tensor& x, double t) const {
+at::Tensor FlowObjective::model_time(const at::Tensor& x, double t) const {
   const double time = (reversed_ ? 1 - t : t) * time_scale_;
   return at::full({x.size(0)}, time, x.options().dtype(c10::kFloat));
 }
 
-at::Tensor FlowProcess::read_output(const at::Tensor& output, int64_t channels) const {
+at::Tensor FlowObjective::read_output(const at::Tensor& output, int64_t channels) const {
   return oriented(image_channels(output, channels));
 }
 
-int64_t FlowProcess::output_channels(int64_t channels) const {
+int64_t FlowObjective::output_channels(int64_t channels) const {
   return double_output_ ? 2 * channels : channels;
 }
 
 template <class Fraction>
-at::Tensor FlowProcess::times_at(int64_t count, Fraction fraction) const {
+at::Tensor FlowObjective::times_at(int64_t count, Fraction fraction) const {
   const TimeInterval path = training_interval(flow_.path(), flow_.prediction());
   const double first = reversed_ ? 1 - path.last : path.first;
   at::Tensor t_B = at::empty({count}, c10::kFloat);
@@ -92,18 +92,18 @@ at::Tensor FlowProcess::times_at(int64_t count, Fraction fraction) const {
   return t_B;
 }
 
-at::Tensor FlowProcess::draw_time(int64_t count,
+at::Tensor FlowObjective::draw_time(int64_t count,
                                   const std::function<double(int64_t)>& uniform) const {
   return times_at(count, [&](int64_t i) {
     return logit_normal_ ? logit_normal_time(normal_quantile(uniform(i))) : uniform(i);
   });
 }
 
-at::Tensor FlowProcess::spread_time(int64_t count) const {
+at::Tensor FlowObjective::spread_time(int64_t count) const {
   return times_at(count, [&](int64_t i) { return (static_cast<double>(i) + 0.5) / count; });
 }
 
-Noised FlowProcess::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
+Noised FlowObjective::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
                             const at::Tensor& noise) const {
   const at::Tensor path_t_B = path_time(t_B);
   return {.clean_BCHW = clean,
@@ -114,14 +114,14 @@ Noised FlowProcess::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
           .target_BCHW = oriented(flow_.target(clean, noise, path_t_B))};
 }
 
-Losses FlowProcess::loss(const at::Tensor& output, const Noised& n) const {
+Losses FlowObjective::loss(const at::Tensor& output, const Noised& n) const {
   const at::Tensor image = oriented(image_channels(output, n.clean_BCHW.size(1)));
   const at::Tensor loss_B =
       flow_.loss(image, n.clean_BCHW, n.noise_BCHW, path_time(n.t_B), weight_);
   return {.main_B = loss_B, .parts = {{"mse", loss_B}}};
 }
 
-double FlowProcess::noise_level(double model_time) const {
+double FlowObjective::noise_level(double model_time) const {
   const double t = model_time / time_scale_;
   return reversed_ ? t : 1 - t;
 }

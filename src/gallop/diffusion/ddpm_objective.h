@@ -4,7 +4,7 @@
 
 #include "gallop/config/schema.h"
 #include "gallop/diffusion/gaussian_diffusion.h"
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/objective.h"
 
 namespace gallop::diffusion {
 
@@ -19,9 +19,9 @@ struct DdpmSettings : config::Fields<DdpmSettings> {
 };
 
 /// Denoising diffusion over discrete steps; times are step indices, int64, 0 the least noisy.
-class DdpmProcess : public Process {
+class DdpmObjective : public Objective {
  public:
-  explicit DdpmProcess(const DdpmSettings& settings);
+  explicit DdpmObjective(const DdpmSettings& settings);
 
   const GaussianDiffusion& diffusion() const { return diffusion_; }
 

@@ -1,4 +1,4 @@
-#include "gallop/diffusion/ddpm_process.h"
+#include "gallop/diffusion/ddpm_objective.h"
 
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
@@ -11,7 +11,7 @@ namespace gallop::diffusion {
 namespace {
 
 using testing::Fixture;
-using testing::make_process;
+using testing::make_objective;
 
 // A process to train on visits all of its steps.
 void leave_out_respaced(const Fixture& fixture) {
@@ -21,11 +21,11 @@ void leave_out_respaced(const Fixture& fixture) {
 
 REFERENCE_TEST(DdpmProcessCases, LossIsTheHybridOneOfDit, "diffusion/training_losses_mse") {
   leave_out_respaced(fixture);
-  const auto process = testing::ddpm_process_of(fixture);
-  const Noised noised = process->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
+  const auto objective = testing::ddpm_objective_of(fixture);
+  const Noised noised = objective->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
   EXPECT_TRUE(noised.target_BCHW.equal(fixture.in("noise")));
   EXPECT_TRUE(noised.model_time_B.equal(fixture.in("t")));
-  const Losses losses = process->loss(fixture.in("model_output"), noised);
+  const Losses losses = objective->loss(fixture.in("model_output"), noised);
   fixture.expect_close(losses.main_B, "out.learned_mse.loss");
   ASSERT_EQ(losses.parts.size(), 2u);
   EXPECT_EQ(losses.parts[0].first, "mse");
@@ -37,37 +37,37 @@ REFERENCE_TEST(DdpmProcessCases, LossIsTheHybridOneOfDit, "diffusion/training_lo
 REFERENCE_TEST(DdpmProcessCases, PredictingTheCleanImageMakesItTheTarget,
                "diffusion/training_losses_mse") {
   leave_out_respaced(fixture);
-  const auto process = make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) {
+  const auto objective = make_objective<DdpmSettings>("ddpm", [&](DdpmSettings& s) {
     s.schedule = fixture.config().at("schedule").as_string();
     s.steps = fixture.config().at("T").as_int();
     s.prediction = "x0";
     s.variance = "fixed-small";
   });
-  const Noised noised = process->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
+  const Noised noised = objective->corrupt(fixture.in("x0"), fixture.in("t"), fixture.in("noise"));
   EXPECT_TRUE(noised.target_BCHW.equal(fixture.in("x0")));
-  const Losses losses = process->loss(noised.target_BCHW, noised);
+  const Losses losses = objective->loss(noised.target_BCHW, noised);
   EXPECT_EQ(losses.main_B.abs().max().item<double>(), 0);
   ASSERT_EQ(losses.parts.size(), 1u);
   EXPECT_EQ(losses.parts[0].first, "mse");
 }
 
-TEST(DdpmProcess, TimesAreStepIndices) {
-  const auto process = make_process<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 100; });
+TEST(DdpmObjective, TimesAreStepIndices) {
+  const auto objective = make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 100; });
   const double numbers[] = {0, 0.0099, 0.01, 0.999999999};
-  const at::Tensor drawn = process->draw_time(4, [&](int64_t i) { return numbers[i]; });
+  const at::Tensor drawn = objective->draw_time(4, [&](int64_t i) { return numbers[i]; });
   EXPECT_TRUE(drawn.equal(at::tensor({0, 0, 1, 99}, at::kLong)));
-  EXPECT_TRUE(process->spread_time(4).equal(at::tensor({12, 37, 62, 87}, at::kLong)));
+  EXPECT_TRUE(objective->spread_time(4).equal(at::tensor({12, 37, 62, 87}, at::kLong)));
   // Even when there are more samples than steps.
-  const at::Tensor many = process->spread_time(1000);
+  const at::Tensor many = objective->spread_time(1000);
   EXPECT_EQ(many.min().item<int64_t>(), 0);
   EXPECT_EQ(many.max().item<int64_t>(), 99);
-  EXPECT_DOUBLE_EQ(process->noise_level(99), 1);
-  EXPECT_DOUBLE_EQ(process->noise_level(0), 0.01);
+  EXPECT_DOUBLE_EQ(objective->noise_level(99), 1);
+  EXPECT_DOUBLE_EQ(objective->noise_level(0), 0.01);
 }
 
-TEST(DdpmProcess, ALearnedVarianceDoublesTheOutput) {
+TEST(DdpmObjective, ALearnedVarianceDoublesTheOutput) {
   const auto channels = [](const char* variance) {
-    return make_process<DdpmSettings>("ddpm", [&](DdpmSettings& s) { s.variance = variance; })
+    return make_objective<DdpmSettings>("ddpm", [&](DdpmSettings& s) { s.variance = variance; })
         ->output_channels(4);
   };
   EXPECT_EQ(channels("learned"), 8);

@@ -1,4 +1,4 @@
-#include "gallop/diffusion/ddpm_process.h"
+#include "gallop/diffusion/ddpm_objective.h"
 
 #include <ATen/ops/empty.h>
 
@@ -11,11 +11,11 @@
 namespace gallop::diffusion {
 namespace {
 
-const config::Register<Process, DdpmSettings> registered{
+const config::Register<Objective, DdpmSettings> registered{
     "ddpm", "discrete Gaussian diffusion, predicting noise or x_0, with learned or fixed variance",
     "Nichol & Dhariwal, arXiv 2102.09672; DiT, arXiv 2212.09748",
-    [](const DdpmSettings& settings, const Process::Args&) {
-      return std::make_unique<DdpmProcess>(settings);
+    [](const DdpmSettings& settings, const Objective::Args&) {
+      return std::make_unique<DdpmObjective>(settings);
     }};
 
 /// floor(fraction(i) * steps), kept below steps.
@@ -45,27 +45,27 @@ void DdpmSettings::fields(config::Visitor& v) {
           {"mse", "rescaled-mse", "kl", "rescaled-kl"});
 }
 
-DdpmProcess::DdpmProcess(const DdpmSettings& settings)
+DdpmObjective::DdpmObjective(const DdpmSettings& settings)
     : diffusion_(DdpmSchedule(settings.schedule, settings.steps),
                  parse_ddpm_prediction(settings.prediction),
                  parse_ddpm_variance(settings.variance)),
       loss_(parse_ddpm_loss(settings.loss)) {}
 
-int64_t DdpmProcess::output_channels(int64_t channels) const {
+int64_t DdpmObjective::output_channels(int64_t channels) const {
   return diffusion_.learns_variance() ? 2 * channels : channels;
 }
 
-at::Tensor DdpmProcess::draw_time(int64_t count,
+at::Tensor DdpmObjective::draw_time(int64_t count,
                                   const std::function<double(int64_t)>& uniform) const {
   return indices(count, diffusion_.schedule().steps(), uniform);
 }
 
-at::Tensor DdpmProcess::spread_time(int64_t count) const {
+at::Tensor DdpmObjective::spread_time(int64_t count) const {
   return indices(count, diffusion_.schedule().steps(),
                  [&](int64_t i) { return (static_cast<double>(i) + 0.5) / count; });
 }
 
-Noised DdpmProcess::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
+Noised DdpmObjective::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
                             const at::Tensor& noise) const {
   return {.clean_BCHW = clean,
           .noise_BCHW = noise,
@@ -75,7 +75,7 @@ Noised DdpmProcess::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
           .target_BCHW = diffusion_.prediction() == DdpmPrediction::eps ? noise : clean};
 }
 
-Losses DdpmProcess::loss(const at::Tensor& output, const Noised& n) const {
+Losses DdpmObjective::loss(const at::Tensor& output, const Noised& n) const {
   const DdpmLosses losses =
       diffusion_.losses(loss_, output, n.clean_BCHW, n.x_BCHW, n.t_B, n.target_BCHW);
   Losses result{.main_B = losses.loss_B, .parts = {}};
@@ -84,7 +84,7 @@ Losses DdpmProcess::loss(const at::Tensor& output, const Noised& n) const {
   return result;
 }
 
-double DdpmProcess::noise_level(double model_time) const {
+double DdpmObjective::noise_level(double model_time) const {
   return (model_time + 1) / static_cast<double>(diffusion_.schedule().steps());
 }
 

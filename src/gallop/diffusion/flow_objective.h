@@ -4,7 +4,7 @@
 
 #include "gallop/config/schema.h"
 #include "gallop/diffusion/flow.h"
-#include "gallop/diffusion/process.h"
+#include "gallop/diffusion/objective.h"
 
 namespace gallop::diffusion {
 
@@ -24,9 +24,9 @@ struct FlowSettings : config::Fields<FlowSettings> {
 /// Flow matching. Times are float32 in [0, 1] in the convention of the recipe: 1 is data, or noise
 /// if `reversed` (DiT-MoE, ProMoE, REPA), where a velocity points from data to noise, too. The path
 /// itself always runs from noise (t = 0) to data.
-class FlowProcess : public Process {
+class FlowObjective : public Objective {
  public:
-  explicit FlowProcess(const FlowSettings& settings);
+  explicit FlowObjective(const FlowSettings& settings);
 
   const Flow& flow() const { return flow_; }
   /// Path time t (the same for all samples) as the network is told it, [B] for the images x.

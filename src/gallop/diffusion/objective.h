@@ -25,14 +25,14 @@ struct Losses {
 };
 
 /// How images are noised in training and what the network learns of it: a component of category
-/// "objective", of kind "ddpm" (DdpmProcess) or "flow" (FlowProcess). Stateless: everything a loss
+/// "objective", of kind "ddpm" (DdpmObjective) or "flow" (FlowObjective). Stateless: everything a loss
 /// depends on is in its arguments.
-class Process {
+class Objective {
  public:
   static constexpr const char* category = "objective";
   struct Args {};
 
-  virtual ~Process() = default;
+  virtual ~Objective() = default;
   /// The registered name.
   virtual const char* kind() const = 0;
 
