@@ -14,7 +14,7 @@ TEST(Components, ListsEveryCategoryWithPapers) {
   const auto result = run_program({"components"});
   ASSERT_EQ(result.status, 0) << result.err;
   for (const char* category :
-       {"gate", "selection", "router", "experts", "sparse-loss", "mlp", "stream", "model",
+       {"gate", "selection", "router", "experts", "sparse-loss", "mlp", "stream", "denoiser", "names",
         "objective", "sampler", "task", "dataset", "optimizer", "schedule"}) {
     EXPECT_THAT("\n" + result.out, HasSubstr("\n" + std::string(category) + "\n"));
   }

@@ -28,8 +28,8 @@ class ConfigCommand : public ::testing::Test {
 
 constexpr const char* kRecipe =
     "seed = 5\n"
-    "[model]\nkind = \"dit\"\nsize = \"S/4\"\ndepth = 3\n"
-    "[model.mlp]\nkind = \"moe\"\nsetting = \"4-in-16\"\ngate = \"sigmoid\"\n";
+    "[task.model]\nkind = \"dit\"\nsize = \"S/4\"\ndepth = 3\n"
+    "[task.model.mlp]\nkind = \"moe\"\nsetting = \"4-in-16\"\ngate = \"sigmoid\"\n";
 
 TEST_F(ConfigCommand, PrintsTheRecipeAsResolved) {
   const auto result = config({write("tiny.toml", kRecipe)});
@@ -55,8 +55,8 @@ TEST_F(ConfigCommand, WhatItPrintsIsARecipeOfTheSame) {
 
 TEST_F(ConfigCommand, SetChangesKeysInOrder) {
   const auto result =
-      config({"--set", "model.depth=6", "--set", "train.batch=3", write("tiny.toml", kRecipe),
-              "--set", "model.mlp.setting=2-in-8", "--set", "train.batch=4"});
+      config({"--set", "task.model.depth=6", "--set", "train.batch=3", write("tiny.toml", kRecipe),
+              "--set", "task.model.mlp.setting=2-in-8", "--set", "train.batch=4"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("depth = 6\n"));
   EXPECT_THAT(result.out, HasSubstr("batch = 4\n"));
@@ -65,7 +65,7 @@ TEST_F(ConfigCommand, SetChangesKeysInOrder) {
 
 TEST_F(ConfigCommand, InheritsABase) {
   write("base.toml", kRecipe);
-  const auto result = config({write("child.toml", "base = \"base.toml\"\n[model]\ndepth = 9\n")});
+  const auto result = config({write("child.toml", "base = \"base.toml\"\n[task.model]\ndepth = 9\n")});
   EXPECT_THAT(result.out, HasSubstr("depth = 9\n"));
   EXPECT_THAT(result.out, HasSubstr("size = \"S/4\"\n"));
 }
@@ -92,14 +92,14 @@ INSTANTIATE_TEST_SUITE_P(
     All, WrongConfig,
     ::testing::Values(
         WrongRecipe{"UnknownKey", "[train]\nbach = 3\n", {"wrong.toml:2", "bach", "'batch'"}},
-        WrongRecipe{"UnknownTable", "[modle]\ndepth = 3\n", {"wrong.toml:1", "modle", "'model'"}},
+        WrongRecipe{"UnknownTable", "[modle]\ndepth = 3\n", {"wrong.toml:1", "modle", "task.model"}},
         WrongRecipe{"UnknownKind",
-                    "[model.mlp]\nkind = \"moe\"\nselection = \"rase\"\n",
+                    "[task.model.mlp]\nkind = \"moe\"\nselection = \"rase\"\n",
                     {"wrong.toml:3", "rase", "'race'"}},
         WrongRecipe{"WrongType", "[train]\nsteps = \"many\"\n", {"wrong.toml:2", "many"}},
         WrongRecipe{"OutOfRange", "[train]\nsteps = 0\n", {"wrong.toml:2", "train.steps", ">= 1"}},
         WrongRecipe{"TooManyExperts",
-                    "[model.mlp]\nkind = \"moe\"\nsetting = \"9-in-8\"\n",
+                    "[task.model.mlp]\nkind = \"moe\"\nsetting = \"9-in-8\"\n",
                     {"wrong.toml", "9 active experts of 8"}},
         WrongRecipe{"NoToml", "[train\n", {"wrong.toml:1"}}),
     [](const auto& info) { return std::string(info.param.name); });

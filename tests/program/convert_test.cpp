@@ -121,8 +121,8 @@ TEST_F(Convert, RefusesWhatIsNoWeights) {
 TEST_F(Convert, ShardsServeAsWeights) {
   write_idx_files(folder_ / "data", 48, 12);
   std::ofstream(folder_ / "tiny.toml")
-      << "data.source = { kind = \"idx\", path = \"" << (folder_ / "data").string() << R"(" }
-model = { depth = 1, width = 16, heads = 2, patch = 2 }
+      << "task.data.source = { kind = \"idx\", path = \"" << (folder_ / "data").string() << R"(" }
+task.model = { depth = 1, width = 16, heads = 2, patch = 2 }
 train = { steps = 2, batch = 6 }
 eval = { every = 0 }
 sample = { every = 0, per_class = 1, steps = 2 }

@@ -131,13 +131,13 @@ TEST_F(DataInfo, TellsWhatIsNotReadAndWhatIsOdd) {
 TEST_F(DataInfo, ReadsARecipe) {
   put_idx();
   put_file(folder_ / "recipe.toml",
-           "[data.source]\npath = \"data\"\nclass_names = [\"cat\", \"dog\"]\n");
-  const auto result = run({"recipe.toml", "--set", "data.source.size=4"});
+           "[task.data.source]\npath = \"data\"\nclass_names = [\"cat\", \"dog\"]\n");
+  const auto result = run({"recipe.toml", "--set", "task.data.source.size=4"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("shape      1 x 4 x 4 "));
   EXPECT_THAT(result.out, ContainsRegex("1  dog +2 +0\n"));
   expect_error({"recipe.toml", "--kind", "idx"}, "--kind is for folders");
-  expect_error({"recipe.toml", "--set", "data.source.sise=4"}, "size");
+  expect_error({"recipe.toml", "--set", "task.data.source.sise=4"}, "size");
 }
 
 TEST_F(DataInfo, ReadsAFolderOfImages) {
@@ -170,7 +170,7 @@ TEST_F(DataInfo, EndsWithTwoOnBadData) {
 
   fs::remove_all(folder_ / "data");
   put_idx();
-  expect_error({"data", "--set", "data.source.classes=1"}, "label 1 of sample 1 is out of range");
+  expect_error({"data", "--set", "task.data.source.classes=1"}, "label 1 of sample 1 is out of range");
   put_file(folder_ / "data/train-labels-idx1-ubyte", "labels");
   expect_error({"data"}, "is no IDX file");
   const fs::path images = folder_ / "data/train-images-idx3-ubyte.gz";

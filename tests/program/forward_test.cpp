@@ -34,7 +34,7 @@ std::string dit_recipe(const Json& config) {
        << (sit     ? "\"flow\""
            : sigma ? "\"ddpm\""
                    : "{ kind = \"ddpm\", variance = \"fixed-small\" }")
-       << " }\n[model]\nkind = \"dit\"\nimage = " << config.at("input_size").dump()
+       << " }\n[task.model]\nkind = \"dit\"\nimage = " << config.at("input_size").dump()
        << "\nchannels = " << config.at("in_channels").dump()
        << "\nclasses = " << config.at("num_classes").dump()
        << "\nlabel_dropout = " << config.at("class_dropout_prob").dump()
@@ -58,12 +58,12 @@ std::string race_recipe(const Json& config) {
                      " }"
                : std::string("{ kind = \"ddpm\", variance = \"") +
                      (sigma ? "learned" : "fixed-small") + "\" }")
-       << " }\n[model]\nkind = \"dit\"\nimage = " << config.at("image").dump()
+       << " }\n[task.model]\nkind = \"dit\"\nimage = " << config.at("image").dump()
        << "\nchannels = " << config.at("channels").dump()
        << "\nclasses = " << config.at("classes").dump() << "\ndepth = " << config.at("depth").dump()
        << "\nwidth = " << config.at("D").dump() << "\nheads = " << config.at("heads").dump()
        << "\npatch = " << config.at("patch").dump()
-       << "\n[model.mlp]\nkind = \"moe\"\nexperts = " << config.at("E").dump()
+       << "\n[task.model.mlp]\nkind = \"moe\"\nexperts = " << config.at("E").dump()
        << "\nactive = " << config.at("k").dump() << "\nhidden = " << config.at("hidden").dump()
        << "\nselection = { kind = \"race\", warmup = false, momentum = "
        << config.at("threshold_momentum").dump()
@@ -224,8 +224,8 @@ TEST_F(ForwardCases, WeightsOfAnotherModelAreListed) {
                       wider = std::to_string(2 * config.at("hidden_size").as_int()),
                       fewer = std::to_string(config.at("depth").as_int() - 1);
     const auto result = forward("recipe.toml", file,
-                                {"--set", "model.width=" + wider, "--set",
-                                 "model.mlp={ kind = \"moe\" }", "--outputs", path("out")});
+                                {"--set", "task.model.width=" + wider, "--set",
+                                 "task.model.mlp={ kind = \"moe\" }", "--outputs", path("out")});
     EXPECT_EQ(result.status, 2);
     EXPECT_THAT(result.err, HasSubstr("missing:    blocks.0.moe.router.gate.weight"));
     EXPECT_THAT(result.err, HasSubstr("unexpected: blocks." + fewer + ".mlp.fc1.weight"));
@@ -246,7 +246,7 @@ TEST_F(ForwardCases, ResultsMustGoSomewhere) {
 TEST_F(ForwardCommand, ADamagedFileIsOneError) {
   write_file_atomically(folder / "dit.toml", std::string(R"(
 task = { kind = "image-generation", objective = "ddpm" }
-model = { kind = "dit", image = 8, channels = 4, depth = 1, width = 8, heads = 2, patch = 2 }
+task.model = { kind = "dit", image = 8, channels = 4, depth = 1, width = 8, heads = 2, patch = 2 }
 )"));
   write_file_atomically(folder / "bad", std::string("not a safetensors file"));
   const auto result = forward("dit.toml", path("bad"), {"--check"});
@@ -274,7 +274,7 @@ TEST_F(ForwardCases, ADenseModelUpcycledToAllOfItsParts) {
     int64_t parts = 4;
     while (hidden % parts != 0) --parts;
     const std::string count = std::to_string(parts),
-                      all = "model.mlp.setting=" + count + "-in-" + count;
+                      all = "task.model.mlp.setting=" + count + "-in-" + count;
     std::string recipe = dit_recipe(config);
     recipe.replace(recipe.find("mlp = "), std::string::npos,
                    "mlp = { kind = \"moe\", selection = \"token\" }\n");
@@ -285,7 +285,7 @@ TEST_F(ForwardCases, ADenseModelUpcycledToAllOfItsParts) {
                                               path("sparse.toml")};
     auto args = convert;
     const std::vector<std::string> set = {"--set", all, "--set",
-                                          "model.mlp.hidden=" + std::to_string(hidden / parts)};
+                                          "task.model.mlp.hidden=" + std::to_string(hidden / parts)};
     args.insert(args.end(), set.begin(), set.end());
     args.insert(args.end(), {"--router-noise", "0"});
     const ProgramResult made = run_program(args);
@@ -303,7 +303,7 @@ TEST_F(ForwardCases, ADenseModelUpcycledToAllOfItsParts) {
     if (parts > 1) {
       args = convert;
       args.insert(args.end(),
-                  {"--set", "model.mlp.setting=2-in-" + std::to_string(parts + 1), set[2], set[3]});
+                  {"--set", "task.model.mlp.setting=2-in-" + std::to_string(parts + 1), set[2], set[3]});
       const ProgramResult refused = run_program(args);
       EXPECT_EQ(refused.status, 2);
       EXPECT_THAT(refused.err, HasSubstr("no whole copies"));

@@ -42,7 +42,7 @@ TEST(Inspect, ARunAndItsCheckpoints) {
   const TemporaryDirectory folder;
   write_idx_files(folder / "data", 48, 12);
   std::ofstream(folder / "tiny.toml")
-      << "data.source = { kind = \"idx\", path = \"" << (folder / "data").string() << R"(" }
+      << "task.data.source = { kind = \"idx\", path = \"" << (folder / "data").string() << R"(" }
 threads = 1
 task = { kind = "image-generation", objective = "flow" }
 train = { steps = 6, batch = 6 }
@@ -51,7 +51,7 @@ sample = { every = 0 }
 checkpoint = { every = 3 }
 log = { every = 1, tensorboard = false }
 
-[model]
+[task.model]
 kind = "dit"
 depth = 1
 width = 16

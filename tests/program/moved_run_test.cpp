@@ -108,11 +108,11 @@ TEST_F(MovedRun, SaysWhereRelativePathsBegin) {
   const ProgramResult result =
       run_program({"train", (folder_ / "rel").string()}, {.cwd = folder_ / "elsewhere"});
   EXPECT_EQ(result.status, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("data.source.path = \"data\" is looked for from '"),
+  EXPECT_THAT(result.err, AllOf(HasSubstr("task.data.source.path = \"data\" is looked for from '"),
                                 HasSubstr("elsewhere")));
   // The same data by another path are the same data.
   const ProgramResult mended =
-      run_program({"train", (folder_ / "rel").string(), "--set", "data.source.path=../data"},
+      run_program({"train", (folder_ / "rel").string(), "--set", "task.data.source.path=../data"},
                   {.cwd = folder_ / "elsewhere"});
   EXPECT_EQ(mended.status, 0) << mended.err;
 }

@@ -57,12 +57,12 @@ TEST(OneKeyTwice, IsRefused) {
   write_file_atomically(folder / "r.toml", "seed = 1\n");
   expect_error({"train", (folder / "r.toml").string(), "--out", "a", "--set", "out=b"},
                "--out and --set out say the same thing");
-  expect_error({"data", "info", "--kind", "idx", "--set", "data.source.kind=folder"},
-               "--kind and --set data.source.kind say the same thing");
-  expect_error({"data", "info", folder.path().string(), "--set", "data.source.path=b"},
-               "the path and --set data.source.path say the same thing");
+  expect_error({"data", "info", "--kind", "idx", "--set", "task.data.source.kind=folder"},
+               "--kind and --set task.data.source.kind say the same thing");
+  expect_error({"data", "info", folder.path().string(), "--set", "task.data.source.path=b"},
+               "the path and --set task.data.source.path say the same thing");
   // The kind of --set takes the path that was named, not a default.
-  expect_error({"data", "info", folder.path().string(), "--set", "data.source.kind=folder"},
+  expect_error({"data", "info", folder.path().string(), "--set", "task.data.source.kind=folder"},
                folder.path().string());
 }
 

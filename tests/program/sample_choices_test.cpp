@@ -31,10 +31,10 @@ class SampleChoices : public testing::Test {
     std::ofstream(*shared_ / "tiny.toml")
         << R"(
 threads = 1
-data.source = { kind = "idx", path = ")"
+task.data.source = { kind = "idx", path = ")"
         << (*shared_ / "data").string()
         << R"(", class_names = ["A", "B", "C", "a", "b, c", "none"] }
-model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
+task.model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
 train = { steps = 4, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-2 }
 ema = { decay = 0.9, warmup = true }
@@ -144,8 +144,8 @@ TEST_F(SampleChoices, NumbersAreFinite) {
   expect_refused({"--guidance", "inf"}, "is no finite number");
   expect_refused({"--guidance", "1e999"}, "is no finite number");
   expect_refused({"--guidance=-1"}, "must be >= 0");
-  expect_refused({"--set", "sample.guidance=inf"}, "must be finite and >= 0");
-  expect_refused({"--set", "sample.guidance=nan"}, "out of range");
+  expect_refused({"--set", "task.sample.guidance=inf"}, "must be finite and >= 0");
+  expect_refused({"--set", "task.sample.guidance=nan"}, "out of range");
   expect_refused({"--guidance-interval", "0.1,nan"}, "is no finite number");
   expect_refused({"--guidance-interval", "0.1"}, "takes two noise levels");
   expect_refused({"--active", "0"}, "must be > 0");
@@ -189,12 +189,12 @@ TEST_F(SampleChoices, TheSamplerComesBeforeItsSettings) {
     return drawn<float>("samples", more);
   };
   const auto plain = with({"--sampler", "euler"});
-  const auto half = with({"--sampler", "euler", "--set", "sample.sampler.end=0.3"});
+  const auto half = with({"--sampler", "euler", "--set", "task.sample.sampler.end=0.3"});
   EXPECT_NE(plain, half) << "the key has an effect";
-  EXPECT_EQ(half, with({"--set", "sample.sampler.end=0.3", "--set", "sample.sampler=euler"}));
-  const auto noisy = with({"--sampler", "euler-maruyama", "--set", "sample.sampler.norm=0.5"});
+  EXPECT_EQ(half, with({"--set", "task.sample.sampler.end=0.3", "--set", "task.sample.sampler=euler"}));
+  const auto noisy = with({"--sampler", "euler-maruyama", "--set", "task.sample.sampler.norm=0.5"});
   EXPECT_NE(noisy, with({"--sampler", "euler-maruyama"}));
-  expect_refused({"--sampler", "euler-maruyama", "--set", "sample.sampler.end=0.3"},
+  expect_refused({"--sampler", "euler-maruyama", "--set", "task.sample.sampler.end=0.3"},
                  "unknown key end");
 }
 
@@ -205,14 +205,14 @@ TEST_F(SampleChoices, SaysThatAnotherSamplerDropsTheSettingsOfTheRecipe) {
 }
 
 TEST_F(SampleChoices, AnOptionAndSetOfTheSameKeyAreRefused) {
-  expect_refused({"--steps", "3", "--set", "sample.steps=4"},
-                 "--steps and --set sample.steps say the same thing");
-  expect_refused({"--sampler", "euler", "--set", "sample.sampler=heun3"}, "--sampler and --set");
+  expect_refused({"--steps", "3", "--set", "task.sample.steps=4"},
+                 "--steps and --set task.sample.steps say the same thing");
+  expect_refused({"--sampler", "euler", "--set", "task.sample.sampler=heun3"}, "--sampler and --set");
   expect_refused({"--sampler", "euler", "--set", "sample={sampler={kind='heun3'}}"},
                  "--sampler and --set");
-  expect_refused({"--guidance", "2", "--set", "sample.guidance=3"}, "give one of the two");
+  expect_refused({"--guidance", "2", "--set", "task.sample.guidance=3"}, "give one of the two");
   expect_refused({"--seed", "2", "--set", "seed=3"}, "give one of the two");
-  expect_refused({"--int8", "--int8-check", "3", "--set", "eval.samples=4"}, "give one of the two");
+  expect_refused({"--int8", "--int8-check", "3", "--set", "task.eval.samples=4"}, "give one of the two");
   expect_refused({"--int8-check", "3"}, "belongs to --int8");
 }
 
@@ -249,14 +249,14 @@ TEST_F(SampleChoices, WeightsAndStatedSizesAreEnough) {
   recipe("");
   result = sample({});
   EXPECT_EQ(result.status, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("model.channels, model.image and model.classes"),
+  EXPECT_THAT(result.err, AllOf(HasSubstr("task.model.channels, task.model.image and task.model.classes"),
                                 Not(HasSubstr("fashion"))));
   result =
-      sample({"--set", "model.channels=1", "--set", "model.image=8", "--set", "model.classes=6"});
+      sample({"--set", "task.model.channels=1", "--set", "task.model.image=8", "--set", "task.model.classes=6"});
   EXPECT_EQ(result.status, 0) << result.err;
 
   recipe(", channels = 1, image = 8, classes = 6",
-         "data.source = { kind = \"idx\", path = \"nowhere\", class_names = [\"p\", \"q\", \"r\", "
+         "task.data.source = { kind = \"idx\", path = \"nowhere\", class_names = [\"p\", \"q\", \"r\", "
          "\"s\", \"t\", \"u\"] }\n");
   result = sample({"--labels", "u,P"});
   EXPECT_EQ(result.status, 0) << result.err;
@@ -267,7 +267,7 @@ TEST_F(SampleChoices, WarnsWhereTheBatchIsPartOfTheResult) {
   const ProgramResult alone = run({"--count", "2", "--steps", "1"});
   EXPECT_THAT(alone.err, Not(HasSubstr("compete")));
   const ProgramResult mixed = run({"--count", "2", "--steps", "1", "--batch", "2", "--set",
-                                   "model.mlp.selection.inference=top-k"});
+                                   "task.model.mlp.selection.inference=top-k"});
   EXPECT_EQ(mixed.status, 0) << mixed.err;
   EXPECT_THAT(mixed.err, AllOf(HasSubstr("compete for experts in blocks.0.moe.router"),
                                HasSubstr("--batch 2")));

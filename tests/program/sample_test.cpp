@@ -57,9 +57,9 @@ class Sample : public testing::Test {
     shared_ = std::make_unique<TemporaryDirectory>();
     write_idx_files(*shared_ / "data", 48, 12);
     std::ofstream(*shared_ / "tiny.toml") << R"(
-data.source = { kind = "idx", path = ")" << (*shared_ / "data").string()
+task.data.source = { kind = "idx", path = ")" << (*shared_ / "data").string()
                                           << R"(", class_names = ["Left", "Middle", "Right"] }
-model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
+task.model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
 train = { steps = 6, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-2 }
 ema = { decay = 0.9, warmup = true }
@@ -186,7 +186,7 @@ TEST_F(Sample, GuidanceAndSamplerCanBeChosen) {
 }
 
 TEST_F(Sample, AModelWithoutLabelsTakesNone) {
-  train("plain", {"--set", "model.classes=0"});
+  train("plain", {"--set", "task.model.classes=0"});
   const Dump samples = dump({"--count", "3"}, "plain");
   EXPECT_THAT(samples.shape, ElementsAre(3, 1, 8, 8));
   EXPECT_TRUE(samples.labels.empty());
@@ -204,7 +204,7 @@ TEST_F(Sample, BadInputIsRefused) {
   expect_refused({"--out", "grid.bmp"}, ".safetensors or .npz");
   expect_refused({"--guidance-interval", "0.8,0.2"}, "from = 0.8 to = 0.2");
   expect_refused({"--count", "0"}, "--count");
-  expect_refused({"--set", "sample.stepz=3"}, "did you mean 'steps'?");
+  expect_refused({"--set", "task.sample.stepz=3"}, "did you mean 'steps'?");
   expect_refused({}, "'" + (*shared_ / "missing").string() + "' does not exist", "missing");
   expect_refused({"--raw"}, "--raw chooses between",
                  "run/checkpoints/step-00000006/ema.safetensors");
@@ -227,7 +227,7 @@ TEST_F(Sample, LatentsAreDumpedAndAreNoPictures) {
       << R"({"format": "gallop-latents", "version": 1, "encoder": "an encoder", "scale_factor": 0.5,
 "shape": [4, 4, 4], "classes": 3, "class_names": ["a", "b", "c"], "crop": "adm 32",
 "train": ["train.safetensors"], "test": ["test.safetensors"]})";
-  train("of-latents", {"--set", "data.source={kind=\"latents\",path=\"" + data.string() + "\"}"});
+  train("of-latents", {"--set", "task.data.source={kind=\"latents\",path=\"" + data.string() + "\"}"});
 
   const Dump drawn = dump({"--labels", "0,2", "--count", "3"}, "of-latents");
   EXPECT_THAT(drawn.shape, ElementsAre(3, 4, 4, 4));
@@ -242,7 +242,7 @@ TEST_F(Sample, LatentsAreDumpedAndAreNoPictures) {
 
 // One trained model at two costs; a setting does not depend on the batch.
 TEST_F(Sample, TurnsTheComputeDial) {
-  train("dial", {"--set", "eval.samples=12"});
+  train("dial", {"--set", "task.eval.samples=12"});
   expect_refused({"--active", "1"}, "run `gallop calibrate", "dial");
   const std::string run_folder = (*shared_ / "dial").string();
   const ProgramResult result =
@@ -275,7 +275,7 @@ TEST_F(Sample, TurnsTheComputeDial) {
 
 // Wide enough for 8 bits; weights that training has hardly moved.
 TEST_F(Sample, DrawsWithWeightsIn8Bits) {
-  train("wide", {"--set", "model.width=64"});
+  train("wide", {"--set", "task.model.width=64"});
   const Dump exact = dump({"--count", "6"}, "wide");
   const ProgramResult result =
       run({"--count", "6", "--int8", "--int8-check", "9", "--out", "int8.safetensors"}, "wide");
@@ -304,7 +304,7 @@ TEST_F(Sample, DrawsWithWeightsIn8Bits) {
 }
 
 TEST_F(Sample, WeightsIn8BitsGoWithTheComputeDial) {
-  train("wide-dial", {"--set", "model.width=64", "--set", "eval.samples=12"});
+  train("wide-dial", {"--set", "task.model.width=64", "--set", "task.eval.samples=12"});
   const ProgramResult result = run_program(
       {"calibrate", (*shared_ / "wide-dial").string(), "--active", "1", "--batches", "2"});
   ASSERT_EQ(result.status, 0) << result.err;
@@ -313,7 +313,7 @@ TEST_F(Sample, WeightsIn8BitsGoWithTheComputeDial) {
 }
 
 TEST_F(Sample, WeightsTooSmallFor8BitsAreRefused) {
-  expect_refused({"--int8", "--set", "model.width=16"}, "no matrix of inner size 64 or more");
+  expect_refused({"--int8", "--set", "task.model.width=16"}, "no matrix of inner size 64 or more");
 }
 
 }  // namespace

@@ -142,7 +142,7 @@ TEST_F(Train, CalibratesTheWeightsOfARun) {
   EXPECT_THAT(result.out, HasSubstr("blocks.0.moe.router.threshold: "));
   EXPECT_TRUE(fs::exists(folder_ / "run/model-calibrated.safetensors"));
 
-  ASSERT_EQ(run_program(command("dense", {"train.steps=1", "model.mlp={kind=\"dense\"}"})).status,
+  ASSERT_EQ(run_program(command("dense", {"train.steps=1", "task.model.mlp={kind=\"dense\"}"})).status,
             0);
   const ProgramResult dense = run_program({"calibrate", (folder_ / "dense").string()});
   EXPECT_EQ(dense.status, 2);
@@ -157,23 +157,23 @@ TEST_F(Train, StartsFromOtherWeights) {
       run_program(command("tuned", {"train.steps=1", "init.weights=\"" + weights + "\""}));
   EXPECT_EQ(tuned.status, 0) << tuned.err;
   const ProgramResult other =
-      run_program(command("other", {"model.width=32", "init.weights=\"" + weights + "\""}));
+      run_program(command("other", {"task.model.width=32", "init.weights=\"" + weights + "\""}));
   EXPECT_EQ(other.status, 2);
   EXPECT_THAT(other.err, HasSubstr("reshaped"));
   EXPECT_FALSE(fs::exists(folder_ / "other/config.toml"));
 }
 
 TEST_F(Train, RefusesImpossibleSizes) {
-  expect_refused(command("run", {"model.heads=3"}), "not divisible by model.heads = 3");
-  expect_refused(command("run", {"model.patch=3"}), "does not divide");
-  expect_refused(command("run", {"model.mlp.setting=\"5-in-4\""}), "5 active experts of 4");
-  expect_refused(command("run", {"model.size=\"Q/2\""}), "\"Q/2\" is unknown");
+  expect_refused(command("run", {"task.model.heads=3"}), "not divisible by model.heads = 3");
+  expect_refused(command("run", {"task.model.patch=3"}), "does not divide");
+  expect_refused(command("run", {"task.model.mlp.setting=\"5-in-4\""}), "5 active experts of 4");
+  expect_refused(command("run", {"task.model.size=\"Q/2\""}), "\"Q/2\" is unknown");
 }
 
 TEST_F(Train, RefusesSheetsThatCouldNotBeDrawn) {
-  expect_refused(command("run", {"sample.every=10", "sample.guidance=2", "model.label_dropout=0"}),
+  expect_refused(command("run", {"sample.every=10", "task.sample.guidance=2", "task.model.label_dropout=0"}),
                  "guidance of scale 2 needs a null label");
-  expect_refused(command("run", {"sample.every=10", "sample.sampler=ddim"}), "ddim");
+  expect_refused(command("run", {"sample.every=10", "task.sample.sampler=ddim"}), "ddim");
 }
 
 TEST_F(Train, RefusesUnknownKeysAndNamesTheNearest) {
@@ -184,7 +184,7 @@ TEST_F(Train, RefusesUnknownKeysAndNamesTheNearest) {
 }
 
 TEST_F(Train, RefusesMissingAndDamagedData) {
-  expect_refused(command("run", {"data.source.path=\"/nowhere\""}), "/nowhere");
+  expect_refused(command("run", {"task.data.source.path=\"/nowhere\""}), "/nowhere");
   const fs::path images = folder_ / "data/train-images-idx3-ubyte";
   fs::resize_file(images, fs::file_size(images) - 1);
   expect_refused(command("run"), "train-images-idx3-ubyte");

@@ -126,7 +126,7 @@ TEST(WeightsFormats, OtherFormatsAreNamedWhereWeightsAreWanted) {
   const TemporaryDirectory folder;
   write_idx_files(folder / "data", 48, 12);
   std::ofstream(folder / "tiny.toml")
-      << "data.source = { kind = \"idx\", path = \"" << (folder / "data").string()
+      << "task.data.source = { kind = \"idx\", path = \"" << (folder / "data").string()
       << "\" }\nmodel = { depth = 1, width = 16, heads = 2, patch "
          "= 2 }\ntrain = { steps = 1, batch = 6 }\n";
   const ProgramResult trained = run_program({"train", folder / "tiny.toml", "--out", folder / "run",
@@ -145,10 +145,10 @@ TEST(WeightsFormats, WeightsServeAtAnotherResolution) {
   write_idx_files(folder / "small", 48, 12, 8);
   write_idx_files(folder / "large", 48, 12, 12);
   const auto recipe = [&](const std::string& name, const std::string& data) {
-    std::ofstream(folder / name) << "data.source = { kind = \"idx\", path = \""
+    std::ofstream(folder / name) << "task.data.source = { kind = \"idx\", path = \""
                                  << (folder / data).string() << R"(" }
 threads = 1
-model = { depth = 1, width = 16, heads = 2, patch = 2 }
+task.model = { depth = 1, width = 16, heads = 2, patch = 2 }
 train = { steps = 1, batch = 6 }
 eval = { every = 0 }
 sample = { every = 0, per_class = 1, steps = 2 }
@@ -164,7 +164,7 @@ log = { tensorboard = false }
   };
   run({"train", "small.toml", "--out", "run"});
   const ProgramResult sampled =
-      run({"sample", "run", "--set", "model.image=12", "--out", "a.safetensors"});
+      run({"sample", "run", "--set", "task.model.image=12", "--out", "a.safetensors"});
   EXPECT_THAT(sampled.err, AllOf(HasSubstr("12x12 where the training had 8x8"),
                                  HasSubstr("pos_embed is computed anew for these sizes: "
                                            "[1, 36, 16], the file has [1, 16, 16]")));

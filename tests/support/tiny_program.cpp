@@ -11,9 +11,9 @@ TinyProgram::TinyProgram() {
   write_idx_files(folder_ / "data", 48, 12);
   std::ofstream(folder_ / "tiny.toml") << R"(
 threads = 1
-data.source = { kind = "idx", path = ")"
+task.data.source = { kind = "idx", path = ")"
                                        << (folder_ / "data").string() << R"(" }
-model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
+task.model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
 task = { kind = "image-generation", objective = "flow" }
 train = { steps = 20, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-3 }
