@@ -40,6 +40,8 @@ const std::map<std::string, Overrides> needs = {
     {"block_routing mor", {"model.mlp={kind=\"dense\"}"}},
     {"block_routing p_mod", {"model.mlp={kind=\"dense\"}"}},
     {"experts unequal", {"model.mlp.expert.widths=[8,8,16,16]"}},
+    {"router product_keys",
+     {"model.mlp={kind=\"moe\",experts=16,active=2,hidden=8,router=\"product_keys\"}"}},
     {"selection positive", {"model.mlp.gate=relu"}},
     {"sparse-loss adaptive_l1", {"model.mlp.gate=relu", "model.mlp.selection=positive"}},
     {"sparse-loss capacity", {"model.mlp.selection=diffmoe"}},

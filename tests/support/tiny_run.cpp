@@ -12,29 +12,33 @@ namespace gallop::training {
 namespace {
 
 constexpr const char* tiny = R"(
+format = 2
 seed = 5
 threads = 1
 device = "cpu"
-data.source = { kind = "toy", count = 48 }
-task = { kind = "image-generation", objective = "flow" }
 train = { steps = 12, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-3 }
 schedule = { kind = "cosine", warmup = 3 }
 ema = { decay = 0.9, warmup = true }
-eval = { every = 4, samples = 12, batch = 12 }
+eval = { every = 4 }
 sample = { every = 0 }
 checkpoint = { every = 100 }
 log = { every = 2, tensorboard = false }
-[model]
+[task]
+kind = "image-generation"
+objective = "flow"
+data.source = { kind = "toy", count = 48 }
+eval = { samples = 12, batch = 12 }
+[task.model]
 kind = "dit"
 depth = 2
 width = 16
 heads = 2
 patch = 2
-[model.mlp]
+[task.model.mlp]
 kind = "moe"
 setting = "2-in-4"
-[model.mlp.losses]
+[task.model.mlp.losses]
 router_similarity.weight = 1e-4
 per_layer.weight = 1e-2
 )";
