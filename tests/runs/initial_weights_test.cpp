@@ -30,7 +30,7 @@ struct Sizes {
 };
 
 std::unique_ptr<models::Denoiser> dit(uint64_t seed, const Sizes& sizes = {}) {
-  config::Component component("model", "dit");
+  config::Component component("denoiser", "dit");
   auto& settings = component.as<models::DitSettings>();
   settings.depth = sizes.depth;
   settings.width = sizes.width;

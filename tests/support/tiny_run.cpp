@@ -61,7 +61,9 @@ std::vector<std::string> log_lines(const std::filesystem::path& run) {
     const Json line = Json::parse(text);
     Json kept = Json::object();
     for (const auto& [key, value] : line.as_object()) {
-      if (key != "time" && key != "seconds" && key != "images_per_second") kept[key] = value;
+      const bool of_this_moment =
+          key == "time" || key == "seconds" || key.ends_with("_per_second");
+      if (!of_this_moment) kept[key] = value;
     }
     lines.push_back(kept.dump());
   }
