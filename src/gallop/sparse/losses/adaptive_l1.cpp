@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "gallop/config/registry.h"
+#include "gallop/nn/module.h"
+#include "gallop/sparse/choice/gate.h"
 #include "gallop/sparse/losses/sparse_loss.h"
 
 namespace gallop::sparse {
