@@ -1,15 +1,18 @@
 // The examples of docs/components.md: compiled here, and used as a recipe would.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "gallop/config/registry.h"
 #include "gallop/nn/feed_forward.h"
 #include "gallop/sparse/choice/gate.h"
 #include "gallop/sparse/choice/routing_record.h"
+#include "gallop/sparse/losses/sparse_loss.h"
 #include "gallop/training/gradients.h"
 #include "gallop/training/optimizer.h"
 #include "tests/examples/categories.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/tensors.h"
 #include "tests/support/weights.h"
@@ -39,6 +42,35 @@ TEST(Examples, GateSelectionAndExpertsWorkInALayer) {
   testing::expect_close(y, x * weight.matmul(*scale), 1e-5, 1e-5, "layer");
   y.sum().backward();
   EXPECT_TRUE(scale->grad().ne(0).any().item<bool>());
+}
+
+// A state that moves with applied steps only, and a loss that needs what the selection shows.
+TEST(Examples, ASelectionKeepsAStateAndShowsItToItsLoss) {
+  nn::Module root;
+  const std::string parts =
+      "kind = \"moe\"\nexperts = 3\nactive = 1\nexpert = \"scale\"\nlosses.excess.weight = 2\n";
+  const nn::FeedForward::Args args{.parent = &root, .D = 4, .tokens = 5, .layers = 1};
+  const auto layer = testing::make<nn::FeedForward>(parts + "selection = \"above_mean\"", args);
+  root.materialize(0);
+  const nn::Parameter& mean = *root.find_parameter("moe.router.mean");
+  std::vector<RoutingRecord> routing;
+  layer->forward(random_normal({2, 5, 4}, "x"), {.training = true, .routing = &routing});
+  const at::Tensor seen = routing[0].logits_BLE.mean();
+  EXPECT_TRUE(routing[0].kept.mask_BLE().equal(routing[0].logits_BLE.gt(0)));
+  const auto losses = total_losses(routing, {});
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].weight, 2);
+  testing::expect_close(losses[0].value, seen.square(), 1e-6, 1e-6, "loss");
+  EXPECT_EQ(mean->item<double>(), 0);
+  routing[0].pending.at(0).commit(0);
+  testing::expect_close(*mean, seen * 0.1, 1e-6, 1e-6, "mean");
+
+  nn::Module other;
+  EXPECT_THAT(testing::message_of([&] {
+                testing::make<nn::FeedForward>(
+                    parts, {.parent = &other, .D = 4, .tokens = 5, .layers = 1});
+              }),
+              ::testing::HasSubstr("the loss 'excess' needs excess"));
 }
 
 TEST(Examples, SettingsHaveDefaultsAndRanges) {

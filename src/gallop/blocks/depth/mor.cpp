@@ -122,17 +122,16 @@ class Mor : public BlockRouting {
   void record(const at::Tensor& x_BLD, const at::Tensor& logits_BLN, const at::Tensor& mask_BLN,
               const nn::ForwardContext& ctx) const {
     if (ctx.routing == nullptr) return;
-    ctx.routing->push_back({.layer = name(),
-                            .choice = sparse::Choice::depth,
-                            .active = static_cast<double>(mask_BLN.sum().item<int64_t>()) /
-                                      static_cast<double>(x_BLD.size(0) * x_BLD.size(1)),
-                            .logits_BLE = logits_BLN,
-                            .gate_BLE = logits_BLN,
-                            .kept = sparse::keep(sparse::Pairs::of_mask(mask_BLN), logits_BLN),
-                            .x_BLD = ctx.training ? x_BLD : at::Tensor(),
-                            .label_B = ctx.label_B,
-                            .timestep_B = ctx.timestep_B,
-                            .losses = &losses_});
+    sparse::add_record(
+        ctx, x_BLD,
+        {.layer = name(),
+         .choice = sparse::Choice::depth,
+         .active = static_cast<double>(mask_BLN.sum().item<int64_t>()) /
+                   static_cast<double>(x_BLD.size(0) * x_BLD.size(1)),
+         .logits_BLE = logits_BLN,
+         .gate_BLE = logits_BLN,
+         .kept = sparse::keep(sparse::Pairs::of_mask(mask_BLN), logits_BLN),
+         .losses = &losses_});
   }
 
   MorSettings settings_;

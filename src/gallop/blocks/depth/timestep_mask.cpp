@@ -69,17 +69,15 @@ class TimestepMask : public BlockRouting {
     if (ctx.time_table_TD.defined() && ctx.routing != nullptr) {
       // What the prior reads: the choice of every noise level.
       const at::Tensor logits_TE = logits(ctx.time_table_TD);
-      ctx.routing->push_back({.layer = name(),
-                              .choice = sparse::Choice::mask,
-                              .active = static_cast<double>(active_),
-                              .logits_BLE = for_tokens(logits_BE),
-                              .gate_BLE = for_tokens(p_BE),
-                              .kept = pairs,
-                              .x_BLD = x_BLD,
-                              .label_B = ctx.label_B,
-                              .timestep_B = ctx.timestep_B,
-                              .extras = {{"probabilities", logits_TE.softmax(-1)}},
-                              .losses = &losses_});
+      sparse::add_record(ctx, x_BLD,
+                         {.layer = name(),
+                          .choice = sparse::Choice::mask,
+                          .active = static_cast<double>(active_),
+                          .logits_BLE = for_tokens(logits_BE),
+                          .gate_BLE = for_tokens(p_BE),
+                          .kept = pairs,
+                          .extras = {{"probabilities", logits_TE.softmax(-1)}},
+                          .losses = &losses_});
     }
     const at::Tensor x_TD = x_BLD.flatten(0, 1);
     const at::Tensor y_PD =
