@@ -197,8 +197,8 @@ void upcycle(const ConvertArguments& arguments, const Source& source) {
 
 void convert(const ConvertArguments& arguments) {
   require(!arguments.ema || arguments.key.empty(), "--ema is --key ema: give one of the two");
-  require(!arguments.upcycle.empty() || (arguments.overrides.empty() && !arguments.noise_given &&
-                                         arguments.names == "auto"),
+  require(!arguments.upcycle.empty() ||
+              (arguments.overrides.empty() && !arguments.noise_given && arguments.names == "auto"),
           "--set, --names and --router-noise belong to --upcycle RECIPE");
   const Source source(arguments);
   if (!arguments.upcycle.empty()) return upcycle(arguments, source);

@@ -68,8 +68,7 @@ std::vector<std::pair<std::string, std::string>> SettingOptions::given() const {
     if (option->integer) given.emplace_back(option->key, config::to_text(*option->integer));
     if (option->number) given.emplace_back(option->key, config::to_text(*option->number));
     if (option->text) given.emplace_back(option->key, config::to_text(*option->text));
-    if (!option->texts.empty())
-      given.emplace_back(option->key, config::to_text(option->texts));
+    if (!option->texts.empty()) given.emplace_back(option->key, config::to_text(option->texts));
   }
   return given;
 }

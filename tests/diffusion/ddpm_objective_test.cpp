@@ -52,7 +52,8 @@ REFERENCE_TEST(DdpmProcessCases, PredictingTheCleanImageMakesItTheTarget,
 }
 
 TEST(DdpmObjective, TimesAreStepIndices) {
-  const auto objective = make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 100; });
+  const auto objective =
+      make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 100; });
   const double numbers[] = {0, 0.0099, 0.01, 0.999999999};
   const at::Tensor drawn = objective->draw_time(4, [&](int64_t i) { return numbers[i]; });
   EXPECT_TRUE(drawn.equal(at::tensor({0, 0, 1, 99}, at::kLong)));

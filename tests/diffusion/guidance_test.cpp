@@ -50,7 +50,7 @@ class GuidedNetwork : public ::testing::Test {
   at::Tensor output(const GuidanceSettings& settings, double t) {
     const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
     const Network denoiser = guided(network(), objective, settings, at::tensor({5, 7}, at::kLong),
-                                     at::full({2}, 10, at::kLong));
+                                    at::full({2}, 10, at::kLong));
     return denoiser(at::zeros({2, 4, 1, 1}, at::kDouble), at::full({2}, t, at::kFloat));
   }
   int64_t seen_ = 0;
@@ -133,7 +133,7 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   const double scale = config.at("cfg_scale").as_double();
   const at::Tensor noise = fixture.in("noise"), label_B = fixture.in("y");
   const LabelledNetwork network = [&](const at::Tensor& x, const at::Tensor& t_B,
-                                       const at::Tensor& y_B) {
+                                      const at::Tensor& y_B) {
     return model->forward(x, {.timestep_B = t_B, .label_B = y_B});
   };
 
@@ -162,9 +162,9 @@ REFERENCE_TEST(GuidedSamplingCases, OfATinyDitAreThoseOfTheReference,
   GuidanceSettings guidance;
   guidance.scale = scale;
   guidance.channels = "first-3";
-  const at::Tensor samples =
-      sampler->sample(guided(network, objective, guidance, first_half(label_B), second_half(label_B)),
-                      first_half(noise[0]), [&](int64_t k) { return first_half(noise[1 + k]); });
+  const at::Tensor samples = sampler->sample(
+      guided(network, objective, guidance, first_half(label_B), second_half(label_B)),
+      first_half(noise[0]), [&](int64_t k) { return first_half(noise[1 + k]); });
   fixture.expect_close(samples, "out.samples");
   fixture.expect_all_checked();
 }

@@ -28,11 +28,11 @@ class AboveMeanSelection : public Selection {
     selected.pairs = Pairs::of_mask(scores.gate_BLE.gt(*mean_));
     if (!ctx.training) return selected;
     // Each micro-batch of a step, in their order; what belongs to a step once asks step.last.
-    selected.pending.push_back({[mean = *mean_, rate = rate_,
-                                 seen = scores.gate_BLE.mean()](const AppliedStep&) {
-      const at::NoGradGuard no_grad;
-      mean.lerp_(seen, rate);
-    }});
+    selected.pending.push_back(
+        {[mean = *mean_, rate = rate_, seen = scores.gate_BLE.mean()](const AppliedStep&) {
+          const at::NoGradGuard no_grad;
+          mean.lerp_(seen, rate);
+        }});
     return selected;
   }
   Pools pools() const override { return {}; }

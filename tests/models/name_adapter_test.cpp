@@ -63,8 +63,8 @@ TEST(OfficialNames, ExpertsAreStackedInOrder) {
 // What is no tensor here, since the recipe says it.
 TEST(OfficialNames, ConstantsAreLeftOut) {
   const auto adapter = name_adapter("diffmoe");
-  const std::map<std::string, at::Tensor> given = {
-      {"blocks.1.mlp.ema_decay", at::full({1}, 0.95)}, {"pos_embed", at::full({1}, 5.0)}};
+  const std::map<std::string, at::Tensor> given = {{"blocks.1.mlp.ema_decay", at::full({1}, 0.95)},
+                                                   {"pos_embed", at::full({1}, 5.0)}};
   EXPECT_TRUE(has_names_of(*adapter, given));
   EXPECT_FALSE(has_names_of(*name_adapter("dit-moe"), given));
   const auto got = with_our_names(*adapter, given);

@@ -14,8 +14,8 @@ TEST(Components, ListsEveryCategoryWithPapers) {
   const auto result = run_program({"components"});
   ASSERT_EQ(result.status, 0) << result.err;
   for (const char* category :
-       {"gate", "selection", "router", "experts", "sparse-loss", "mlp", "stream", "denoiser", "names",
-        "objective", "sampler", "task", "dataset", "optimizer", "schedule"}) {
+       {"gate", "selection", "router", "experts", "sparse-loss", "mlp", "stream", "denoiser",
+        "names", "objective", "sampler", "task", "dataset", "optimizer", "schedule"}) {
     EXPECT_THAT("\n" + result.out, HasSubstr("\n" + std::string(category) + "\n"));
   }
   EXPECT_THAT(result.out, ContainsRegex("  race +one top-K over all .* arXiv 2503.16057"));

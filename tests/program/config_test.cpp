@@ -65,7 +65,8 @@ TEST_F(ConfigCommand, SetChangesKeysInOrder) {
 
 TEST_F(ConfigCommand, InheritsABase) {
   write("base.toml", kRecipe);
-  const auto result = config({write("child.toml", "base = \"base.toml\"\n[task.model]\ndepth = 9\n")});
+  const auto result =
+      config({write("child.toml", "base = \"base.toml\"\n[task.model]\ndepth = 9\n")});
   EXPECT_THAT(result.out, HasSubstr("depth = 9\n"));
   EXPECT_THAT(result.out, HasSubstr("size = \"S/4\"\n"));
 }
@@ -92,7 +93,8 @@ INSTANTIATE_TEST_SUITE_P(
     All, WrongConfig,
     ::testing::Values(
         WrongRecipe{"UnknownKey", "[train]\nbach = 3\n", {"wrong.toml:2", "bach", "'batch'"}},
-        WrongRecipe{"UnknownTable", "[modle]\ndepth = 3\n", {"wrong.toml:1", "modle", "task.model"}},
+        WrongRecipe{
+            "UnknownTable", "[modle]\ndepth = 3\n", {"wrong.toml:1", "modle", "task.model"}},
         WrongRecipe{"UnknownKind",
                     "[task.model.mlp]\nkind = \"moe\"\nselection = \"rase\"\n",
                     {"wrong.toml:3", "rase", "'race'"}},

@@ -170,7 +170,8 @@ TEST_F(DataInfo, EndsWithTwoOnBadData) {
 
   fs::remove_all(folder_ / "data");
   put_idx();
-  expect_error({"data", "--set", "task.data.source.classes=1"}, "label 1 of sample 1 is out of range");
+  expect_error({"data", "--set", "task.data.source.classes=1"},
+               "label 1 of sample 1 is out of range");
   put_file(folder_ / "data/train-labels-idx1-ubyte", "labels");
   expect_error({"data"}, "is no IDX file");
   const fs::path images = folder_ / "data/train-images-idx3-ubyte.gz";

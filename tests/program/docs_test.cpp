@@ -29,8 +29,9 @@ TEST(Docs, RecipeReferenceIsThatOfTheProgram) {
 
 TEST(Docs, ExamplesAreThoseThatTheTestsCompile) {
   const std::string components = document("components.md");
-  for (const char* name : {"softplus_gate.cpp", "above_selection.cpp", "above_mean.cpp", "scale_experts.cpp",
-                           "largest_error.h", "largest_error.cpp", "categories.h"}) {
+  for (const char* name :
+       {"softplus_gate.cpp", "above_selection.cpp", "above_mean.cpp", "scale_experts.cpp",
+        "largest_error.h", "largest_error.cpp", "categories.h"}) {
     const std::string source = read_file(fs::path(source_folder) / "tests" / "examples" / name);
     EXPECT_TRUE(components.find("```cpp\n" + source + "```\n") != std::string::npos)
         << "docs/components.md does not quote tests/examples/" << name;

@@ -284,8 +284,8 @@ TEST_F(ForwardCases, ADenseModelUpcycledToAllOfItsParts) {
                                               path("sparse.safetensors"), "--upcycle",
                                               path("sparse.toml")};
     auto args = convert;
-    const std::vector<std::string> set = {"--set", all, "--set",
-                                          "task.model.mlp.hidden=" + std::to_string(hidden / parts)};
+    const std::vector<std::string> set = {
+        "--set", all, "--set", "task.model.mlp.hidden=" + std::to_string(hidden / parts)};
     args.insert(args.end(), set.begin(), set.end());
     args.insert(args.end(), {"--router-noise", "0"});
     const ProgramResult made = run_program(args);
@@ -302,8 +302,8 @@ TEST_F(ForwardCases, ADenseModelUpcycledToAllOfItsParts) {
 
     if (parts > 1) {
       args = convert;
-      args.insert(args.end(),
-                  {"--set", "task.model.mlp.setting=2-in-" + std::to_string(parts + 1), set[2], set[3]});
+      args.insert(args.end(), {"--set", "task.model.mlp.setting=2-in-" + std::to_string(parts + 1),
+                               set[2], set[3]});
       const ProgramResult refused = run_program(args);
       EXPECT_EQ(refused.status, 2);
       EXPECT_THAT(refused.err, HasSubstr("no whole copies"));

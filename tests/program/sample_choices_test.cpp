@@ -191,7 +191,8 @@ TEST_F(SampleChoices, TheSamplerComesBeforeItsSettings) {
   const auto plain = with({"--sampler", "euler"});
   const auto half = with({"--sampler", "euler", "--set", "task.sample.sampler.end=0.3"});
   EXPECT_NE(plain, half) << "the key has an effect";
-  EXPECT_EQ(half, with({"--set", "task.sample.sampler.end=0.3", "--set", "task.sample.sampler=euler"}));
+  EXPECT_EQ(half,
+            with({"--set", "task.sample.sampler.end=0.3", "--set", "task.sample.sampler=euler"}));
   const auto noisy = with({"--sampler", "euler-maruyama", "--set", "task.sample.sampler.norm=0.5"});
   EXPECT_NE(noisy, with({"--sampler", "euler-maruyama"}));
   expect_refused({"--sampler", "euler-maruyama", "--set", "task.sample.sampler.end=0.3"},
@@ -207,12 +208,14 @@ TEST_F(SampleChoices, SaysThatAnotherSamplerDropsTheSettingsOfTheRecipe) {
 TEST_F(SampleChoices, AnOptionAndSetOfTheSameKeyAreRefused) {
   expect_refused({"--steps", "3", "--set", "task.sample.steps=4"},
                  "--steps and --set task.sample.steps say the same thing");
-  expect_refused({"--sampler", "euler", "--set", "task.sample.sampler=heun3"}, "--sampler and --set");
+  expect_refused({"--sampler", "euler", "--set", "task.sample.sampler=heun3"},
+                 "--sampler and --set");
   expect_refused({"--sampler", "euler", "--set", "sample={sampler={kind='heun3'}}"},
                  "--sampler and --set");
   expect_refused({"--guidance", "2", "--set", "task.sample.guidance=3"}, "give one of the two");
   expect_refused({"--seed", "2", "--set", "seed=3"}, "give one of the two");
-  expect_refused({"--int8", "--int8-check", "3", "--set", "task.eval.samples=4"}, "give one of the two");
+  expect_refused({"--int8", "--int8-check", "3", "--set", "task.eval.samples=4"},
+                 "give one of the two");
   expect_refused({"--int8-check", "3"}, "belongs to --int8");
 }
 
@@ -249,14 +252,16 @@ TEST_F(SampleChoices, WeightsAndStatedSizesAreEnough) {
   recipe("");
   result = sample({});
   EXPECT_EQ(result.status, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("task.model.channels, task.model.image and task.model.classes"),
-                                Not(HasSubstr("fashion"))));
-  result =
-      sample({"--set", "task.model.channels=1", "--set", "task.model.image=8", "--set", "task.model.classes=6"});
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("task.model.channels, task.model.image and task.model.classes"),
+                    Not(HasSubstr("fashion"))));
+  result = sample({"--set", "task.model.channels=1", "--set", "task.model.image=8", "--set",
+                   "task.model.classes=6"});
   EXPECT_EQ(result.status, 0) << result.err;
 
   recipe(", channels = 1, image = 8, classes = 6",
-         "task.data.source = { kind = \"idx\", path = \"nowhere\", class_names = [\"p\", \"q\", \"r\", "
+         "task.data.source = { kind = \"idx\", path = \"nowhere\", class_names = [\"p\", \"q\", "
+         "\"r\", "
          "\"s\", \"t\", \"u\"] }\n");
   result = sample({"--labels", "u,P"});
   EXPECT_EQ(result.status, 0) << result.err;

@@ -56,9 +56,10 @@ class Sample : public testing::Test {
   static void SetUpTestSuite() {
     shared_ = std::make_unique<TemporaryDirectory>();
     write_idx_files(*shared_ / "data", 48, 12);
-    std::ofstream(*shared_ / "tiny.toml") << R"(
-task.data.source = { kind = "idx", path = ")" << (*shared_ / "data").string()
-                                          << R"(", class_names = ["Left", "Middle", "Right"] }
+    std::ofstream(*shared_ / "tiny.toml")
+        << R"(
+task.data.source = { kind = "idx", path = ")"
+        << (*shared_ / "data").string() << R"(", class_names = ["Left", "Middle", "Right"] }
 task.model = { depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
 train = { steps = 6, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-2 }
@@ -227,7 +228,8 @@ TEST_F(Sample, LatentsAreDumpedAndAreNoPictures) {
       << R"({"format": "gallop-latents", "version": 1, "encoder": "an encoder", "scale_factor": 0.5,
 "shape": [4, 4, 4], "classes": 3, "class_names": ["a", "b", "c"], "crop": "adm 32",
 "train": ["train.safetensors"], "test": ["test.safetensors"]})";
-  train("of-latents", {"--set", "task.data.source={kind=\"latents\",path=\"" + data.string() + "\"}"});
+  train("of-latents",
+        {"--set", "task.data.source={kind=\"latents\",path=\"" + data.string() + "\"}"});
 
   const Dump drawn = dump({"--labels", "0,2", "--count", "3"}, "of-latents");
   EXPECT_THAT(drawn.shape, ElementsAre(3, 4, 4, 4));

@@ -27,8 +27,8 @@ class SmallData : public testing::Test {
         {side, side, 1, std::vector<uint8_t>(static_cast<size_t>(side * side), colour)});
   }
   ProgramResult train(const std::string& folder, std::vector<std::string> set = {}) const {
-    set.insert(set.begin(), {"task.data.source={kind=\"folder\",path=\"" + (tiny_ / folder).string() +
-                                 "\",channels=1,size=8}",
+    set.insert(set.begin(), {"task.data.source={kind=\"folder\",path=\"" +
+                                 (tiny_ / folder).string() + "\",channels=1,size=8}",
                              "train.steps=10"});
     return run_program(tiny_.train("run", set));
   }

@@ -142,8 +142,9 @@ TEST_F(Train, CalibratesTheWeightsOfARun) {
   EXPECT_THAT(result.out, HasSubstr("blocks.0.moe.router.threshold: "));
   EXPECT_TRUE(fs::exists(folder_ / "run/model-calibrated.safetensors"));
 
-  ASSERT_EQ(run_program(command("dense", {"train.steps=1", "task.model.mlp={kind=\"dense\"}"})).status,
-            0);
+  ASSERT_EQ(
+      run_program(command("dense", {"train.steps=1", "task.model.mlp={kind=\"dense\"}"})).status,
+      0);
   const ProgramResult dense = run_program({"calibrate", (folder_ / "dense").string()});
   EXPECT_EQ(dense.status, 2);
   EXPECT_THAT(dense.err, HasSubstr("no thresholds to calibrate"));
@@ -171,8 +172,9 @@ TEST_F(Train, RefusesImpossibleSizes) {
 }
 
 TEST_F(Train, RefusesSheetsThatCouldNotBeDrawn) {
-  expect_refused(command("run", {"sample.every=10", "task.sample.guidance=2", "task.model.label_dropout=0"}),
-                 "guidance of scale 2 needs a null label");
+  expect_refused(
+      command("run", {"sample.every=10", "task.sample.guidance=2", "task.model.label_dropout=0"}),
+      "guidance of scale 2 needs a null label");
   expect_refused(command("run", {"sample.every=10", "task.sample.sampler=ddim"}), "ddim");
 }
 

@@ -87,16 +87,13 @@ at::Tensor tokens(const std::string& name, int64_t samples = kB) {
 // Whether the gate shows what the selection needs.
 bool fit(const std::string& gate, const std::string& selection) {
   nn::Module root;
-  const auto shown = config::make<Gate>(config::Component("gate", gate),
-                                        {.parent = &root, .D = kD, .experts = 4})
-                         ->shows();
-  const auto needed = config::make<Selection>(config::Component("selection", selection),
-                                              {.parent = &root,
-                                               .experts = 4,
-                                               .tokens = kL,
-                                               .active = 2,
-                                               .D = kD})
-                          ->needs_shown();
+  const auto shown =
+      config::make<Gate>(config::Component("gate", gate), {.parent = &root, .D = kD, .experts = 4})
+          ->shows();
+  const auto needed =
+      config::make<Selection>(config::Component("selection", selection),
+                              {.parent = &root, .experts = 4, .tokens = kL, .active = 2, .D = kD})
+          ->needs_shown();
   return std::all_of(needed.begin(), needed.end(), [&](const std::string& need) {
     return std::find(shown.begin(), shown.end(), need) != shown.end();
   });

@@ -39,8 +39,7 @@ sparse::RoutingRecord record_of(const sparse::Scores& scores, const sparse::Sele
 at::Tensor loss_of(const std::string& kind, const sparse::RoutingRecord& record,
                    const std::string& toml) {
   nn::Module layer;  // of a loss that keeps a state there
-  return make<sparse::SparseLoss>("kind = \"" + kind + "\"\nweight = 1\n" + toml,
-                                  {.layer = &layer})
+  return make<sparse::SparseLoss>("kind = \"" + kind + "\"\nweight = 1\n" + toml, {.layer = &layer})
       ->value(record, {});
 }
 

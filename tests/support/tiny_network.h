@@ -2,8 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "gallop/diffusion/network.h"
 #include "gallop/diffusion/guidance.h"
+#include "gallop/diffusion/network.h"
 #include "tests/support/fixture.h"
 
 namespace gallop::testing {

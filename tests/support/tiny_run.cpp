@@ -61,8 +61,7 @@ std::vector<std::string> log_lines(const std::filesystem::path& run) {
     const Json line = Json::parse(text);
     Json kept = Json::object();
     for (const auto& [key, value] : line.as_object()) {
-      const bool of_this_moment =
-          key == "time" || key == "seconds" || key.ends_with("_per_second");
+      const bool of_this_moment = key == "time" || key == "seconds" || key.ends_with("_per_second");
       if (!of_this_moment) kept[key] = value;
     }
     lines.push_back(kept.dump());

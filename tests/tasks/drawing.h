@@ -29,10 +29,11 @@ struct Drawing {
     const auto shared = std::make_shared<const tasks::SampleSettings>(settings);
     std::vector<tasks::Request> requests;
     for (size_t i = 0; i < labels.size(); ++i) {
-      requests.push_back({.seed = seed,
-                          .index = first + static_cast<int64_t>(i),
-                          .condition = labels[i],
-                          .settings = shared});
+      tasks::Request& request = requests.emplace_back();
+      request.seed = seed;
+      request.index = first + static_cast<int64_t>(i);
+      request.condition = labels[i];
+      request.settings = shared;
     }
     return requests;
   }

@@ -14,9 +14,9 @@
 namespace gallop::tasks {
 namespace {
 
+using ::testing::AllOf;
 using testing::draw;
 using testing::Drawing;
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -70,7 +70,8 @@ TEST(ImageSession, ExpertsAreSwitchedOffForTheRowsThatAskForIt) {
   Drawing plain("euler", {0, 1}), without("euler", {0, 1}), none("euler", {0, 1});
   without.settings.off = {layer + ":0,2", layer + ":1"};
   for (int e = 0; e < 4; ++e) none.settings.off.push_back(layer + ":" + std::to_string(e));
-  const at::Tensor all = draw(*model, objective(), plain), some = draw(*model, objective(), without);
+  const at::Tensor all = draw(*model, objective(), plain),
+                   some = draw(*model, objective(), without);
   EXPECT_FALSE(all.allclose(some, 1e-3, 1e-3));
   EXPECT_FALSE(all.allclose(draw(*model, objective(), none), 1e-3, 1e-3));
 

@@ -65,9 +65,9 @@ class MixtureOfHeads : public MultiHead, public sparse::Chooses {
         width_(static_cast<double>(args.D)),
         shared_(settings.shared),
         active_(settings.active),
-        losses_(sparse::make_losses(settings.losses, {.layers = args.layers,
-                                                   .layer = this,
-                                                   .choice = sparse::Choice::head})) {
+        losses_(sparse::make_losses(
+            settings.losses,
+            {.layers = args.layers, .layer = this, .choice = sparse::Choice::head})) {
     const int64_t routed = args.heads - shared_;
     require(active_ <= routed, name(), ": ", shared_, " shared and ", active_,
             " chosen heads are more than the ", args.heads, " there are");

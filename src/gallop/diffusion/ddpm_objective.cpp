@@ -56,7 +56,7 @@ int64_t DdpmObjective::output_channels(int64_t channels) const {
 }
 
 at::Tensor DdpmObjective::draw_time(int64_t count,
-                                  const std::function<double(int64_t)>& uniform) const {
+                                    const std::function<double(int64_t)>& uniform) const {
   return indices(count, diffusion_.schedule().steps(), uniform);
 }
 
@@ -66,7 +66,7 @@ at::Tensor DdpmObjective::spread_time(int64_t count) const {
 }
 
 Noised DdpmObjective::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
-                            const at::Tensor& noise) const {
+                              const at::Tensor& noise) const {
   return {.clean_BCHW = clean,
           .noise_BCHW = noise,
           .t_B = t_B,

@@ -93,7 +93,7 @@ at::Tensor FlowObjective::times_at(int64_t count, Fraction fraction) const {
 }
 
 at::Tensor FlowObjective::draw_time(int64_t count,
-                                  const std::function<double(int64_t)>& uniform) const {
+                                    const std::function<double(int64_t)>& uniform) const {
   return times_at(count, [&](int64_t i) {
     return logit_normal_ ? logit_normal_time(normal_quantile(uniform(i))) : uniform(i);
   });
@@ -104,7 +104,7 @@ at::Tensor FlowObjective::spread_time(int64_t count) const {
 }
 
 Noised FlowObjective::corrupt(const at::Tensor& clean, const at::Tensor& t_B,
-                            const at::Tensor& noise) const {
+                              const at::Tensor& noise) const {
   const at::Tensor path_t_B = path_time(t_B);
   return {.clean_BCHW = clean,
           .noise_BCHW = noise,

@@ -30,7 +30,7 @@ at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& uncon
 }
 
 Network guided(LabelledNetwork model, std::shared_ptr<const Objective> objective,
-                const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B) {
+               const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B) {
   settings.validate();
   require(label_B.sizes() == null_B.sizes() && label_B.dim() == 1,
           "guidance needs as many null labels as labels");

@@ -32,7 +32,7 @@ struct GuidanceSettings {
 
 /// A network with a class condition: (x_BCHW, t_B, label_B) -> output.
 using LabelledNetwork = std::function<at::Tensor(const at::Tensor& x_BCHW, const at::Tensor& t_B,
-                                                  const at::Tensor& label_B)>;
+                                                 const at::Tensor& label_B)>;
 
 /// The guided output from those of the two branches: the first `channels` channels are combined,
 /// the rest (a variance code, or what DiT leaves out) stays conditional.
@@ -43,6 +43,6 @@ at::Tensor combine_guided(const at::Tensor& conditional, const at::Tensor& uncon
 /// guidance acts, and the conditional branch alone at scale 1 and outside the interval. `label_B`
 /// and `null_B` are int64 [B]; the time of a call is the same for all samples.
 Network guided(LabelledNetwork model, std::shared_ptr<const Objective> objective,
-                const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B);
+               const GuidanceSettings& settings, at::Tensor label_B, at::Tensor null_B);
 
 }  // namespace gallop::diffusion

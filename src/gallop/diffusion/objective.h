@@ -25,8 +25,8 @@ struct Losses {
 };
 
 /// How images are noised in training and what the network learns of it: a component of category
-/// "objective", of kind "ddpm" (DdpmObjective) or "flow" (FlowObjective). Stateless: everything a loss
-/// depends on is in its arguments.
+/// "objective", of kind "ddpm" (DdpmObjective) or "flow" (FlowObjective). Stateless: everything a
+/// loss depends on is in its arguments.
 class Objective {
  public:
   static constexpr const char* category = "objective";

@@ -144,8 +144,8 @@ Tensors adapted(const Model& model, Tensors tensors, const std::string& what,
   const bool every = names == "auto";
   if (!every && std::find(known.begin(), known.end(), names) == known.end()) {
     name_adapter(names);  // one that nobody knows is told with the nearest
-    fail(what, ": names of '", names, "' are none of this family (", model.summary(), "), which reads ",
-         known.empty() ? "its own only" : "those of " + join_list(known));
+    fail(what, ": names of '", names, "' are none of this family (", model.summary(),
+         "), which reads ", known.empty() ? "its own only" : "those of " + join_list(known));
   }
   for (const std::string& kind : every ? known : std::vector<std::string>{names}) {
     const auto adapter = name_adapter(kind);

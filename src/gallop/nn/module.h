@@ -164,7 +164,8 @@ class Module {
   /// Says that everything below is one of the blocks that are stacked.
   void is_block();
   /// One part that all modules of a model have in common, for a state that is kept once: the child
-  /// of this name of the root, made as Part(root, name) by the first that asks and kept by the root.
+  /// of this name of the root, made as Part(root, name) by the first that asks and kept by the
+  /// root.
   template <class Part>
   Part& shared_part(const std::string& name) {
     Module& root = this->root();

@@ -249,7 +249,8 @@ std::vector<std::string> start_from(models::Model& model, const InitConfig& conf
   const std::filesystem::path path = find_weights(config.weights);
   const std::string what = "'" + path.string() + "'";
   const auto reader = std::make_shared<const formats::WeightsReader>(path);
-  models::FittedNames fitted = models::fit_names(model, nn::map_tensors(reader), what, config.names);
+  models::FittedNames fitted =
+      models::fit_names(model, nn::map_tensors(reader), what, config.names);
   auto& tensors = fitted.tensors;
   const models::WeightsReport report = models::compare(model, tensors);
   // Nothing to start from: no allowance makes that anything but a fresh model.

@@ -60,7 +60,8 @@ double EmaConfig::decay_at(int64_t applied_steps) const {
 void InitConfig::fields(config::Visitor& v) {
   v.field("weights", weights, "safetensors file to start from; empty: fresh weights");
   config::Choices known = {"auto", "own"};
-  for (const config::ComponentInfo* adapter : config::components_of("names")) known.push_back(adapter->kind);
+  for (const config::ComponentInfo* adapter : config::components_of("names"))
+    known.push_back(adapter->kind);
   v.field("names", names,
           "whose names its tensors have: those of a published release, the network's own, or auto: "
           "of any release that its family knows",

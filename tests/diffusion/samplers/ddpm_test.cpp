@@ -46,7 +46,8 @@ REFERENCE_TEST(AncestralCases, GoThroughTheStatesOfTheReference, "diffusion/ance
 }
 
 TEST(DdpmSampler, RefusesMoreStepsThanTheProcessHas) {
-  const auto objective = make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 50; });
+  const auto objective =
+      make_objective<DdpmSettings>("ddpm", [](DdpmSettings& s) { s.steps = 50; });
   const auto make = [&](int64_t steps, const char* spacing) {
     make_sampler<DdpmSamplerSettings>("ddpm", objective, steps,
                                       [&](DdpmSamplerSettings& s) { s.spacing = spacing; });

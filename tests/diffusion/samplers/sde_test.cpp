@@ -100,8 +100,8 @@ REFERENCE_TEST(SdeCases, WithNormZeroItIsTheOde, "diffusion/flow_sde") {
   const Network network = TinyNetwork(fixture).with_labels(fixture.in("y"));
   const at::Tensor z = fixture.in("z");
   // 24 steps of 0.04 and the last one are 25 even steps.
-  const auto sde =
-      make_sampler<SdeSettings>("euler-maruyama", objective, 25, [](SdeSettings& s) { s.norm = 0; });
+  const auto sde = make_sampler<SdeSettings>("euler-maruyama", objective, 25,
+                                             [](SdeSettings& s) { s.norm = 0; });
   const auto ode = make_sampler<OdeSettings>("euler", objective, 25, [](OdeSettings&) {});
   testing::expect_close(sde->sample(network, z, [&](int64_t) { return at::ones_like(z); }),
                         ode->sample(network, z), fixture.rtol(), fixture.atol(), "norm = 0");
@@ -109,7 +109,8 @@ REFERENCE_TEST(SdeCases, WithNormZeroItIsTheOde, "diffusion/flow_sde") {
 
 TEST(Sde, NeedsNoiseAndRoomForItsSteps) {
   const auto objective = make_objective<FlowSettings>("flow", [](FlowSettings&) {});
-  const auto sampler = make_sampler<SdeSettings>("euler-maruyama", objective, 4, [](SdeSettings&) {});
+  const auto sampler =
+      make_sampler<SdeSettings>("euler-maruyama", objective, 4, [](SdeSettings&) {});
   EXPECT_TRUE(sampler->needs_noise());
   const Network network = [](const at::Tensor& x, const at::Tensor&) { return x; };
   EXPECT_THAT(message_of([&] { sampler->sample(network, at::zeros({1, 1, 2, 2})); }),

@@ -29,11 +29,11 @@ class Trajectories : public ::testing::TestWithParam<const char*> {
     const std::string kind = GetParam();
     const bool discrete = kind == "ddpm" || kind == "ddim";
     const auto objective = discrete ? make_objective<DdpmSettings>("ddpm",
-                                                               [](DdpmSettings& s) {
-                                                                 s.steps = 40;
-                                                                 s.variance = "fixed-small";
-                                                               })
-                                  : make_objective<FlowSettings>("flow", [](FlowSettings&) {});
+                                                                   [](DdpmSettings& s) {
+                                                                     s.steps = 40;
+                                                                     s.variance = "fixed-small";
+                                                                   })
+                                    : make_objective<FlowSettings>("flow", [](FlowSettings&) {});
     return config::make<Sampler>(config::Component("sampler", kind),
                                  {.objective = objective, .steps = steps});
   }

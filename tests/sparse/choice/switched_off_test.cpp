@@ -1,7 +1,7 @@
 #include "gallop/sparse/choice/switched_off.h"
 
-#include <ATen/ops/ones.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 

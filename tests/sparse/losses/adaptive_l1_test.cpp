@@ -22,15 +22,16 @@ using ::testing::HasSubstr;
 
 // Two tokens, two experts, one of them wanted a token: gates [[1, 0], [2, 3]].
 RoutingRecord small_record() {
-  const Scores scores = testing::scores_of("relu", at::tensor({1., -5., 2., 3.}).reshape({1, 2, 2}));
+  const Scores scores =
+      testing::scores_of("relu", at::tensor({1., -5., 2., 3.}).reshape({1, 2, 2}));
   const testing::Selector selector("kind = \"positive\"", {1, 2, 2}, 1);
   return testing::record_of(scores, selector.select(scores), 1);
 }
 
 TEST(AdaptiveL1, KeepsWhatIsPositive) {
   const RoutingRecord record = small_record();
-  EXPECT_TRUE(record.kept.mask_BLE().equal(
-      at::tensor({1, 0, 1, 1}).to(at::kBool).reshape({1, 2, 2})));
+  EXPECT_TRUE(
+      record.kept.mask_BLE().equal(at::tensor({1, 0, 1, 1}).to(at::kBool).reshape({1, 2, 2})));
   EXPECT_TRUE(record.kept.weights_P.equal(at::tensor({1., 2., 3.})));  // sorted by expert
 }
 

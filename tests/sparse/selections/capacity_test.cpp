@@ -45,7 +45,7 @@ REFERENCE_TEST(CapacityCases, Top1MatchesTheReference, "routing/kind_capacity_to
       {"random", by_priority(fixture.in("priority"))}};
   for (const auto& [order, order_T] : orders) {
     const std::string out = std::string("out.") + order + ".";
-    const Placement placed = place(logits, 1, capacity, order_T);
+    const CapacityPlaces placed = place(logits, 1, capacity, order_T);
     fixture.expect_close(placed.expert_Tk.squeeze(1), "out.expert");
     fixture.expect_close(placed.kept_Tk.squeeze(1), out + "kept");
     fixture.expect_close(placed.location_Tk.squeeze(1), out + "location");
@@ -91,7 +91,7 @@ REFERENCE_TEST(CapacityCases, Top2MatchesTheReference, "routing/kind_capacity_to
   settings.factor = config.at("capacity_factor").as_double();
   const int64_t capacity = settings.capacity(T, E, 2);
   EXPECT_EQ(capacity, config.at("capacity").as_int());
-  const Placement placed = place(logits, 2, capacity, at::arange(T));
+  const CapacityPlaces placed = place(logits, 2, capacity, at::arange(T));
   fixture.expect_close(placed.expert_Tk, "out.experts");
   fixture.expect_close(placed.location_Tk, "out.location");
   fixture.expect_close(placed.kept_Tk, "out.kept");

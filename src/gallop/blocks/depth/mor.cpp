@@ -36,9 +36,9 @@ class Mor : public BlockRouting {
       : BlockRouting(*args.parent, "routing"),
         settings_(settings),
         tokens_(args.tokens),
-        losses_(sparse::make_losses(settings.losses, {.layers = args.blocks,
-                                                   .layer = this,
-                                                   .choice = sparse::Choice::depth})),
+        losses_(sparse::make_losses(
+            settings.losses,
+            {.layers = args.blocks, .layer = this, .choice = sparse::Choice::depth})),
         router_(*this, "weight", {settings.recursions, args.D},
                 nn::Init::xavier_uniform(args.D, settings.recursions)) {}
 
@@ -122,16 +122,15 @@ class Mor : public BlockRouting {
   void record(const at::Tensor& x_BLD, const at::Tensor& logits_BLN, const at::Tensor& mask_BLN,
               const nn::ForwardContext& ctx) const {
     if (ctx.routing == nullptr) return;
-    sparse::add_record(
-        ctx, x_BLD,
-        {.layer = name(),
-         .choice = sparse::Choice::depth,
-         .active = static_cast<double>(mask_BLN.sum().item<int64_t>()) /
-                   static_cast<double>(x_BLD.size(0) * x_BLD.size(1)),
-         .logits_BLE = logits_BLN,
-         .gate_BLE = logits_BLN,
-         .kept = sparse::keep(sparse::Pairs::of_mask(mask_BLN), logits_BLN),
-         .losses = &losses_});
+    sparse::add_record(ctx, x_BLD,
+                       {.layer = name(),
+                        .choice = sparse::Choice::depth,
+                        .active = static_cast<double>(mask_BLN.sum().item<int64_t>()) /
+                                  static_cast<double>(x_BLD.size(0) * x_BLD.size(1)),
+                        .logits_BLE = logits_BLN,
+                        .gate_BLE = logits_BLN,
+                        .kept = sparse::keep(sparse::Pairs::of_mask(mask_BLN), logits_BLN),
+                        .losses = &losses_});
   }
 
   MorSettings settings_;

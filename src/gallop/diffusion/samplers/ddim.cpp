@@ -60,9 +60,8 @@ class DdimSampler : public DdpmSampler {
 const RegisterSampler<DdpmObjective, DdimSettings> registered{
     "ddim", "ddpm", "deterministic at eta = 0, as noisy as ancestral sampling at eta = 1",
     "Song et al., arXiv 2010.02502",
-    [](const DdimSettings& settings, std::shared_ptr<const DdpmObjective> objective, int64_t steps) {
-      return std::make_unique<DdimSampler>(settings, *objective, steps);
-    }};
+    [](const DdimSettings& settings, std::shared_ptr<const DdpmObjective> objective,
+       int64_t steps) { return std::make_unique<DdimSampler>(settings, *objective, steps); }};
 
 }  // namespace
 

@@ -24,7 +24,8 @@ class AncestralTrajectory : public DdpmTrajectory {
 
 class AncestralSampler : public DdpmSampler {
  public:
-  AncestralSampler(const DdpmSamplerSettings& settings, const DdpmObjective& objective, int64_t steps)
+  AncestralSampler(const DdpmSamplerSettings& settings, const DdpmObjective& objective,
+                   int64_t steps)
       : DdpmSampler(objective, settings.spacing, steps), clip_(settings.clip) {}
 
   bool needs_noise() const override { return evaluations() > 1; }

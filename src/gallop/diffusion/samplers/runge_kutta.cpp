@@ -26,7 +26,8 @@ void OdeSettings::validate() const {
 RungeKuttaSampler::RungeKuttaSampler(Tableau tableau, const OdeSettings& settings,
                                      std::shared_ptr<const FlowObjective> objective, int64_t steps)
     : tableau_(std::move(tableau)), objective_(std::move(objective)), steps_(steps) {
-  const TimeInterval usual = ode_interval(objective_->flow().path(), objective_->flow().prediction());
+  const TimeInterval usual =
+      ode_interval(objective_->flow().path(), objective_->flow().prediction());
   start_ = settings.start.value_or(usual.first);
   end_ = settings.end.value_or(usual.last);
 }
@@ -41,8 +42,8 @@ std::unique_ptr<Trajectory> RungeKuttaSampler::start(at::Tensor x, NoiseSource) 
 }
 
 RungeKuttaTrajectory::RungeKuttaTrajectory(Tableau tableau,
-                                           std::shared_ptr<const FlowObjective> objective, at::Tensor x,
-                                           int64_t steps, double start, double end)
+                                           std::shared_ptr<const FlowObjective> objective,
+                                           at::Tensor x, int64_t steps, double start, double end)
     : Trajectory(std::move(x), steps),
       tableau_(std::move(tableau)),
       objective_(std::move(objective)),

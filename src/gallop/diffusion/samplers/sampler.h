@@ -9,8 +9,8 @@
 
 #include "gallop/config/registry.h"
 #include "gallop/diffusion/ddpm_objective.h"
-#include "gallop/diffusion/network.h"
 #include "gallop/diffusion/flow_objective.h"
+#include "gallop/diffusion/network.h"
 #include "gallop/diffusion/objective.h"
 #include "gallop/diffusion/samplers/trajectory.h"
 
@@ -55,8 +55,8 @@ std::vector<std::string> samplers_of_objective(const std::string& objective);
 /// Error: `sampler` does not work on `objective`; lists those that do.
 [[noreturn]] void fail_wrong_objective(const std::string& sampler, const Objective& objective);
 
-/// Registers a sampler that works on one kind of objective, from its own source file. `make` gets the
-/// settings, the objective and the number of steps.
+/// Registers a sampler that works on one kind of objective, from its own source file. `make` gets
+/// the settings, the objective and the number of steps.
 template <class ObjectiveKind, class Settings>
 class RegisterSampler {
  public:

@@ -28,7 +28,8 @@ struct SdeGrid {
   int64_t steps;
   TimeInterval interval;
 
-  SdeGrid(const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective, int64_t steps);
+  SdeGrid(const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective,
+          int64_t steps);
   bool has_last() const { return settings.last != "none"; }
   int64_t stochastic_steps() const { return has_last() ? steps - 1 : steps; }
   double step_length() const;
@@ -79,7 +80,8 @@ class SdeTrajectory : public Trajectory {
 template <class Steps, int64_t calls>
 class SdeSampler : public Sampler {
  public:
-  SdeSampler(const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective, int64_t steps)
+  SdeSampler(const SdeSettings& settings, std::shared_ptr<const FlowObjective> objective,
+             int64_t steps)
       : grid_(std::make_shared<SdeGrid>(settings, std::move(objective), steps)) {}
   int64_t evaluations() const override {
     return calls * grid_->stochastic_steps() + (grid_->has_last() ? 1 : 0);

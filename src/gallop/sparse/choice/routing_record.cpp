@@ -22,7 +22,8 @@ const char* plural_of(Choice choice) {
 const at::Tensor& RoutingRecord::extra(const std::string& wanted) const {
   const auto found = extras.find(wanted);
   require(found != extras.end(), layer, ": a loss needs ", wanted,
-          ", which this router does not show; choose the router that the loss is made for");
+          ", which no part of this layer shows; choose the router, gate or selection that the loss "
+          "is made for");
   return found->second;
 }
 

@@ -73,8 +73,12 @@ Kept RowsSwitchedOff::left(const std::string& layer, const Kept& kept) const {
     const at::Tensor sample_P = kept.token_P().floor_divide(std::max<int64_t>(1, kept.tokens()));
     place_P = place_P.add(setting_B.index_select(0, sample_P), E);
   }
-  const at::Tensor left_P =
-      off_SE.to(place_P.device()).reshape(-1).index_select(0, place_P).logical_not().nonzero().reshape(-1);
+  const at::Tensor left_P = off_SE.to(place_P.device())
+                                .reshape(-1)
+                                .index_select(0, place_P)
+                                .logical_not()
+                                .nonzero()
+                                .reshape(-1);
   const Pairs::Shape shape{
       .samples = kept.samples(), .tokens = kept.tokens(), .candidates = kept.candidates()};
   Kept result(Pairs::of_sorted(shape, kept.token_P().index_select(0, left_P),

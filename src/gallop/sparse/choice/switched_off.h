@@ -12,9 +12,9 @@
 
 namespace gallop::sparse {
 
-/// Candidates that are taken from the tokens, by the full name of the layer that chooses among them.
-/// Pairs with one are dropped after the choice, so that no other takes its place, and what it would
-/// have added is missing.
+/// Candidates that are taken from the tokens, by the full name of the layer that chooses among
+/// them. Pairs with one are dropped after the choice, so that no other takes its place, and what it
+/// would have added is missing.
 using SwitchedOff = std::map<std::string, std::vector<int64_t>>;
 
 /// Of "blocks.3.moe:0,5" and the like, "blocks.3.moe" being a layer of the model that chooses.

@@ -67,8 +67,10 @@ class AdaptiveL1 : public SparseLoss {
  public:
   AdaptiveL1(const AdaptiveL1Settings& settings, const Args& args)
       : settings_(settings),
-        factor_(settings.weight == 0 ? nullptr : &args.layer->shared_part<AdaptiveFactor>(
-            std::string("losses.") + plural_of(args.choice) + ".adaptive_l1")) {}
+        factor_(settings.weight == 0
+                    ? nullptr
+                    : &args.layer->shared_part<AdaptiveFactor>(
+                          std::string("losses.") + plural_of(args.choice) + ".adaptive_l1")) {}
 
   std::string kind() const override { return "adaptive_l1"; }
   double weight() const override { return settings_.weight; }
@@ -96,7 +98,8 @@ class AdaptiveL1 : public SparseLoss {
     double kept = 0, wanted = 0, pairs = 0;
     for (const RoutingRecord* record : records) {
       kept += static_cast<double>(record->kept.chosen().count());
-      wanted += record->active * static_cast<double>(record->gate_BLE.size(0) * record->gate_BLE.size(1));
+      wanted +=
+          record->active * static_cast<double>(record->gate_BLE.size(0) * record->gate_BLE.size(1));
       pairs += static_cast<double>(record->gate_BLE.numel());
     }
     const double factor = factor_->value(settings_);

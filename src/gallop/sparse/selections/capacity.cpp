@@ -52,11 +52,12 @@ at::Tensor by_priority(const at::Tensor& priority_T) {
   return ops::ranking(priority_T.unsqueeze(0)).squeeze(0);
 }
 
-Placement place(const at::Tensor& key_TE, int64_t k, int64_t capacity, const at::Tensor& order_T) {
+CapacityPlaces place(const at::Tensor& key_TE, int64_t k, int64_t capacity,
+                     const at::Tensor& order_T) {
   const int64_t E = key_TE.size(1);
   require(k >= 1 && k <= E, "capacity: ", k, " choices of ", E, " experts");
   require(capacity >= 1, "capacity: an expert that takes ", capacity, " tokens takes none");
-  Placement placed;
+  CapacityPlaces placed;
   placed.expert_Tk = ops::ranking(key_TE).narrow(1, 0, k);
   at::Tensor taken_E = at::zeros({E}, placed.expert_Tk.options());
   std::vector<at::Tensor> locations;
@@ -87,7 +88,7 @@ class CapacitySelection : public Selection {
   Selected select(const Scores& scores, const nn::ForwardContext& ctx) const override {
     const at::NoGradGuard no_grad;
     const at::Tensor key_TE = scores.key_BLE.flatten(0, 1);
-    const Placement placed = place(
+    const CapacityPlaces placed = place(
         key_TE, active_, settings_.capacity(key_TE.size(0), experts_, active_), order(scores, ctx));
     const auto mask = [&](const at::Tensor& set_Tk) {
       return at::zeros(key_TE.sizes(), set_Tk.options())

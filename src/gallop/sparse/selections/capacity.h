@@ -20,7 +20,7 @@ struct CapacitySettings : config::Fields<CapacitySettings> {
 };
 
 /// The k choices of each token in order, and who finds a place.
-struct Placement {
+struct CapacityPlaces {
   at::Tensor expert_Tk;  ///< int64, best first
   at::Tensor
       location_Tk;     ///< int64, tokens of the same expert placed earlier, dropped ones included
@@ -29,7 +29,8 @@ struct Placement {
 
 /// Places all first choices before all second ones, inside a choice the tokens in the order
 /// `order_T` (a permutation; Tutel, arXiv 2206.03382).
-Placement place(const at::Tensor& key_TE, int64_t k, int64_t capacity, const at::Tensor& order_T);
+CapacityPlaces place(const at::Tensor& key_TE, int64_t k, int64_t capacity,
+                     const at::Tensor& order_T);
 
 /// Tokens by priority descending, ties by index.
 at::Tensor by_priority(const at::Tensor& priority_T);

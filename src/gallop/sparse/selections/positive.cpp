@@ -19,7 +19,8 @@ class PositiveSelection : public Selection {
 };
 
 const config::Register<Selection, config::NoSettings> registered{
-    "positive", "every pair whose gate is above 0; how many these are, a loss teaches (adaptive_l1)",
+    "positive",
+    "every pair whose gate is above 0; how many these are, a loss teaches (adaptive_l1)",
     "ReMoE, arXiv 2412.14711", [](const auto&, const Selection::Args& args) {
       return std::make_unique<PositiveSelection>(args);
     }};

@@ -14,8 +14,8 @@
 namespace gallop::tasks {
 
 /// Learns to turn noise into images (or latents), with or without class labels, by the objective's
-/// process. The main loss is the mean over the samples of the objective's; every kind of sparse loss
-/// is the sum over its layers. In training, times, noise and label dropout are keyed by (seed,
+/// process. The main loss is the mean over the samples of the objective's; every kind of sparse
+/// loss is the sum over its layers. In training, times, noise and label dropout are keyed by (seed,
 /// number of the sample in the stream). Held-out samples have times spread evenly over the process,
 /// noise keyed by the sample and labels as given.
 class ImageGeneration : public Task {

@@ -18,7 +18,8 @@ namespace gallop::tasks {
 /// unconditional model ignores it. Images are clamped to [-1, 1], latents are not.
 class ImageGenerator : public Generator {
  public:
-  ImageGenerator(const SampleSettings& settings, std::shared_ptr<const diffusion::Objective> objective,
+  ImageGenerator(const SampleSettings& settings,
+                 std::shared_ptr<const diffusion::Objective> objective,
                  std::shared_ptr<const ImageData> data, uint64_t seed, ops::Precision precision)
       : settings_(settings),
         objective_(std::move(objective)),

@@ -165,8 +165,7 @@ std::vector<at::Tensor> ImageSession::forward() {
     put(lanes_[i], at::full(own_B.sizes(), model.args().classes, own_B.options()));
   }
   const sparse::RowThresholds thresholds = sparse::thresholds_of_rows(of_rows, x.front().device());
-  const sparse::RowsSwitchedOff off =
-      sparse::switched_off_of_rows(off_of_rows, x.front().device());
+  const sparse::RowsSwitchedOff off = sparse::switched_off_of_rows(off_of_rows, x.front().device());
   const at::Tensor output =
       model.forward(joined(x), {.timestep_B = joined(t),
                                 .label_B = label.empty() ? at::Tensor() : joined(label),
