@@ -78,7 +78,9 @@ TEST(FiniteSamples, NoPictureIsMadeOfThem) {
   Plan plan;
   std::vector<Made> made;
   for (size_t i = 0; i < 3; ++i) {
-    plan.requests.push_back({.index = static_cast<int64_t>(i), .condition = 0});
+    Request& request = plan.requests.emplace_back();
+    request.index = static_cast<int64_t>(i);
+    request.condition = 0;
     made.push_back({.request = i, .tensors = {{"samples", at::zeros({1, 2, 2})}}});
   }
   EXPECT_EQ(generator.show(plan, made).name, "samples");
