@@ -35,7 +35,8 @@ std::unique_ptr<NameAdapter> adapter_of(const std::map<std::string, at::Tensor>&
 std::map<std::string, at::Tensor> weights_of(const Fixture& fixture, const std::string& prefix) {
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : fixture.with_prefix("weight.")) named[prefix + name] = tensor;
-  return with_our_names(*adapter_of(named), std::move(named));
+  const auto adapter = adapter_of(named);
+  return with_our_names(*adapter, std::move(named));
 }
 
 void expect_gradients(const Fixture& fixture, const nn::Module& module, const std::string& prefix) {

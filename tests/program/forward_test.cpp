@@ -30,11 +30,11 @@ std::string dit_recipe(const Json& config) {
   const bool sit = config.at("kind").as_string() == "SiT",
              sigma = config.at("learn_sigma").as_bool();
   std::ostringstream toml;
-  toml << "task = { kind = \"image-generation\", objective = "
+  toml << "task.kind = \"image-generation\"\ntask.objective = "
        << (sit     ? "\"flow\""
            : sigma ? "\"ddpm\""
                    : "{ kind = \"ddpm\", variance = \"fixed-small\" }")
-       << " }\n[task.model]\nkind = \"dit\"\nimage = " << config.at("input_size").dump()
+       << "\n[task.model]\nkind = \"dit\"\nimage = " << config.at("input_size").dump()
        << "\nchannels = " << config.at("in_channels").dump()
        << "\nclasses = " << config.at("num_classes").dump()
        << "\nlabel_dropout = " << config.at("class_dropout_prob").dump()
@@ -52,13 +52,13 @@ std::string dit_recipe(const Json& config) {
 std::string race_recipe(const Json& config) {
   const bool sigma = config.at("learn_sigma").as_bool();
   std::ostringstream toml;
-  toml << "task = { kind = \"image-generation\", objective = "
+  toml << "task.kind = \"image-generation\"\ntask.objective = "
        << (config.at("objective").as_string() == "velocity"
                ? std::string("{ kind = \"flow\", double_output = ") + (sigma ? "true" : "false") +
                      " }"
                : std::string("{ kind = \"ddpm\", variance = \"") +
                      (sigma ? "learned" : "fixed-small") + "\" }")
-       << " }\n[task.model]\nkind = \"dit\"\nimage = " << config.at("image").dump()
+       << "\n[task.model]\nkind = \"dit\"\nimage = " << config.at("image").dump()
        << "\nchannels = " << config.at("channels").dump()
        << "\nclasses = " << config.at("classes").dump() << "\ndepth = " << config.at("depth").dump()
        << "\nwidth = " << config.at("D").dump() << "\nheads = " << config.at("heads").dump()
@@ -245,7 +245,8 @@ TEST_F(ForwardCases, ResultsMustGoSomewhere) {
 
 TEST_F(ForwardCommand, ADamagedFileIsOneError) {
   write_file_atomically(folder / "dit.toml", std::string(R"(
-task = { kind = "image-generation", objective = "ddpm" }
+task.kind = "image-generation"
+task.objective = "ddpm"
 task.model = { kind = "dit", image = 8, channels = 4, depth = 1, width = 8, heads = 2, patch = 2 }
 )"));
   write_file_atomically(folder / "bad", std::string("not a safetensors file"));

@@ -44,7 +44,8 @@ TEST(Inspect, ARunAndItsCheckpoints) {
   std::ofstream(folder / "tiny.toml")
       << "task.data.source = { kind = \"idx\", path = \"" << (folder / "data").string() << R"(" }
 threads = 1
-task = { kind = "image-generation", objective = "flow" }
+task.kind = "image-generation"
+task.objective = "flow"
 train = { steps = 6, batch = 6 }
 eval = { every = 3, samples = 12, batch = 12 }
 sample = { every = 0 }

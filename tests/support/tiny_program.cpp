@@ -14,7 +14,8 @@ threads = 1
 task.data.source = { kind = "idx", path = ")"
                                        << (folder_ / "data").string() << R"(" }
 task.model = { kind = "dit", depth = 1, width = 16, heads = 2, patch = 2, mlp = { kind = "moe", setting = "2-in-4" } }
-task = { kind = "image-generation", objective = "flow" }
+task.kind = "image-generation"
+task.objective = "flow"
 train = { steps = 20, batch = 6 }
 optimizer = { kind = "adamw", lr = 3e-3 }
 eval = { every = 10, samples = 12, batch = 12 }

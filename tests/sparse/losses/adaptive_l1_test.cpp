@@ -93,10 +93,15 @@ TEST(AdaptiveL1, OneFactorOfAllLayersFollowsTheSparsity) {
   EXPECT_EQ(layers.total().weight, 2 * 0.625);
 }
 
-TEST(AdaptiveL1, TheFactorHasALimit) {
+TEST(AdaptiveL1, TheFactorHasLimits) {
   Layers layers("initial = 0.5\nratio = 1.25\nmost = 0.6");
   layers.total().pending.at(0).commit({0});
   EXPECT_EQ(layers.factor(), 0.6);
+  Layers others("initial = 0.5\nratio = 1.25\nleast = 0.7");
+  others.total().pending.at(0).commit({0});
+  EXPECT_EQ(others.factor(), 0.7);
+  EXPECT_THAT(testing::message_of([] { Layers("least = 2\nmost = 1"); }),
+              HasSubstr("least = 2 is above most = 1"));
 }
 
 TEST(AdaptiveL1, IsRefusedWhereNoGateIsZero) {

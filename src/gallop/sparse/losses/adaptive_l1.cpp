@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
 #include "gallop/nn/module.h"
 #include "gallop/sparse/choice/gate.h"
@@ -11,7 +12,7 @@ namespace gallop::sparse {
 namespace {
 
 struct AdaptiveL1Settings : config::Fields<AdaptiveL1Settings> {
-  double weight = 0, initial = 1e-8, ratio = 1.2, most = 1e3;
+  double weight = 0, initial = 1e-8, ratio = 1.2, least = 1e-8, most = 1e3;
   bool balanced = true;
   void fields(config::Visitor& v) override {
     v.field("weight", weight, "factor in the total loss beside the one that adapts; 1 in ReMoE",
@@ -21,9 +22,16 @@ struct AdaptiveL1Settings : config::Fields<AdaptiveL1Settings> {
             "what a step multiplies it by where tokens use more experts than they should, and "
             "divides it by where they use fewer",
             config::at_least(1));
+    v.field("least", least,
+            "the smallest that it becomes; 0 in ReMoE, where it can fall so far that it takes "
+            "hundreds of steps until it acts again",
+            config::at_least(0));
     v.field("most", most, "the largest that it becomes", config::positive());
     v.field("balanced", balanced,
             "whether a gate counts as much as its expert is used, so that loads are even");
+  }
+  void validate() const override {
+    require(least <= most, "losses.adaptive_l1: least = ", least, " is above most = ", most);
   }
 };
 
@@ -51,7 +59,7 @@ class AdaptiveFactor : public nn::Module {
       const double factor = kept_ > wanted_   ? before * settings.ratio
                             : kept_ < wanted_ ? before / settings.ratio
                                               : before;
-      factor_->fill_(std::min(factor, settings.most));
+      factor_->fill_(std::clamp(factor, settings.least, settings.most));
       kept_ = wanted_ = 0;
     }};
   }
