@@ -18,9 +18,10 @@ std::string where_paths_begin(const DataConfig& config) {
     const fs::path path = field.value.substr(1, field.value.size() - 2);  // without quotes
     if (path.is_absolute() || is_there(path)) return {};
     std::error_code error;
-    return " (data.source.path = " + field.value + " is looked for from '" +
+    return " (task.data.source.path = " + field.value + " is looked for from '" +
            fs::current_path(error).string() +
-           "': start in the folder it was meant from, or give it with --set data.source.path=...)";
+           "': start in the folder it was meant from, or give it with --set "
+           "task.data.source.path=...)";
   }
   return {};
 }

@@ -125,7 +125,7 @@ TEST_F(FolderSource, RefusesImagesOfSeveralSizesUnlessTheyAreCropped) {
   put("2.png", 2);
   put("3.png", 3, 3, 2);
   EXPECT_THAT(test::source_error(source()),
-              AllOf(HasSubstr("3.png' has 3 x 2 pixels"), HasSubstr("set data.source.size")));
+              AllOf(HasSubstr("3.png' has 3 x 2 pixels"), HasSubstr("set task.data.source.size")));
   EXPECT_EQ(test::source_error(source(", size = 2")), "");
 }
 

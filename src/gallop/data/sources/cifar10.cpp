@@ -70,7 +70,8 @@ std::vector<std::string> other_batches(const fs::path& folder) {
 }
 
 std::unique_ptr<Dataset> open(const Cifar10Settings& s, const Dataset::Args& args) {
-  require(!s.path.empty(), "data.source.path is not set: name the folder of CIFAR-10's .bin files");
+  require(!s.path.empty(),
+          "task.data.source.path is not set: name the folder of CIFAR-10's .bin files");
   const fs::path folder = folder_of(s.path);
   std::vector<uint8_t> pixels, labels;
   if (args.split == "test") {

@@ -56,7 +56,8 @@ class FolderDataset : public Dataset {
         crop_(settings.crop == "adm" ? formats::Crop::adm : formats::Crop::bicubic),
         turn_(settings.upright ? formats::Turn::as_noted : formats::Turn::never),
         cache_(static_cast<size_t>(settings.cache) << 20) {
-    require(!settings.path.empty(), "data.source.path is not set: name the folder of the images");
+    require(!settings.path.empty(),
+            "task.data.source.path is not set: name the folder of the images");
     const bool train = args.split == "train";
     ImageSplits splits = find_splits(settings.path);
     info_ = {.kind = "folder", .path = settings.path, .channels = settings.channels};
@@ -158,7 +159,7 @@ class FolderDataset : public Dataset {
   void require_size(int64_t index, const Image& image) const {
     require(image.width == info_.width && image.height == info_.height, "'", path(index).string(),
             "' has ", image.width, " x ", image.height, " pixels, the first image ", info_.width,
-            " x ", info_.height, ": set data.source.size to make them alike");
+            " x ", info_.height, ": set task.data.source.size to make them alike");
   }
 
   int64_t side_;

@@ -69,8 +69,8 @@ fs::path file_of(const IdxSettings& s, const std::string& split, const std::stri
   const std::string usual = (split == "train" ? "train-" : "t10k-") + part +
                             (part == "images" ? "-idx3-ubyte" : "-idx1-ubyte");
   require(!found.empty(), "there is no '", (fs::path(s.path) / usual).string(),
-          "', with .gz or without: name the ", part, " of the ", split, " split with data.source.",
-          split, "_", part,
+          "', with .gz or without: name the ", part, " of the ", split,
+          " split with task.data.source.", split, "_", part,
           ". Fashion-MNIST is Debian's package dataset-fashion-mnist "
           "(apt-get install dataset-fashion-mnist), which puts it in ",
           fashion_mnist);

@@ -190,7 +190,8 @@ class Shard {
 class LatentsDataset : public Dataset {
  public:
   LatentsDataset(const LatentsSettings& settings, const Args& args) {
-    require(!settings.path.empty(), "data.source.path is not set: name the folder of the latents");
+    require(!settings.path.empty(),
+            "task.data.source.path is not set: name the folder of the latents");
     const fs::path folder = settings.path;
     const Manifest manifest = read_manifest(folder / manifest_name);
     const bool own_test = !manifest.test.empty();

@@ -105,8 +105,9 @@ DitSizes resolve(const DitSettings& s, const Denoiser::Args& args) {
   sizes.learn_sigma = s.learn_sigma == "auto" ? args.predicts_sigma : s.learn_sigma == "yes";
 
   const Denoiser::Args& in = sizes.args;
-  require(in.channels > 0 && in.height > 0 && in.width > 0,
-          "the model does not know its input: give model.image and model.channels, or data");
+  require(
+      in.channels > 0 && in.height > 0 && in.width > 0,
+      "the model does not know its input: give task.model.image and task.model.channels, or data");
   require(sizes.width % sizes.heads == 0, "model.width = ", sizes.width,
           " is not divisible by model.heads = ", sizes.heads);
   require(sizes.width % 4 == 0, "model.width = ", sizes.width,

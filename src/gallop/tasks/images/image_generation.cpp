@@ -47,10 +47,6 @@ ImageGeneration::Opened ImageGeneration::open(const ImageGenerationSettings& set
     }
     other_size = weights.contains("data") && data.train && take_stated_sizes(settings, *data.train);
     data.named = args.data_named || !data.train;
-    if (data.train && data.train->kind.empty() && data.train->latent && !args.data_named) {
-      log_info("samples of ", data.train->channels,
-               " channels are taken for latents: they are not clamped to [-1, 1]");
-    }
   }
   const bool known = data.train.has_value();
   const auto images = std::make_shared<const ImageData>(std::move(data));

@@ -132,6 +132,11 @@ Plan ImageGenerator::plan(const models::Model& any, const config::Struct& asked)
   Plan plan = plan_of(any, settings, of_samples);
   plan.columns = columns_of(count, cycle);
   plan.notes = labels.notes;
+  const data::DatasetInfo& info = data_->info();
+  if (info.kind.empty() && info.latent && !data_->is_named()) {
+    plan.notes.push_back("samples of " + std::to_string(info.channels) +
+                         " channels are taken for latents: they are not clamped to [-1, 1]");
+  }
   plan.asked = labels.asked;
   std::ostringstream summary;
   summary << "seed " << plan.requests[0].seed << ", " << settings.sampler.kind() << ", "

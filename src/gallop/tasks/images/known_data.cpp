@@ -38,7 +38,7 @@ std::vector<std::string> names_in(ImageGenerationSettings settings, bool data_na
   if (!data_named) return {};
   for (const config::FieldInfo& field : config::describe(settings.data.source.settings())) {
     if (field.key == "class_names" && field.type == "list of strings")
-      config::load_text(found, "names = " + field.value, "data.source.class_names");
+      config::load_text(found, "names = " + field.value, "task.data.source.class_names");
   }
   return found.names;
 }
