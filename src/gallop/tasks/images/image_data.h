@@ -26,7 +26,6 @@ class ImageData {
 
   /// What the training split holds, as it is known or found.
   const data::DatasetInfo& info() const;
-  bool is_named() const { return args_.named; }
   /// What the held-out split holds; opens it.
   const data::DatasetInfo& held_out_info() const;
   /// As a file says it. It must be like `info`, and samples of another shape are made so.

@@ -133,7 +133,7 @@ Plan ImageGenerator::plan(const models::Model& any, const config::Struct& asked)
   plan.columns = columns_of(count, cycle);
   plan.notes = labels.notes;
   const data::DatasetInfo& info = data_->info();
-  if (info.kind.empty() && info.latent && !data_->is_named()) {
+  if (info.kind.empty() && info.latent && !data_->args().named) {
     plan.notes.push_back("samples of " + std::to_string(info.channels) +
                          " channels are taken for latents: they are not clamped to [-1, 1]");
   }
