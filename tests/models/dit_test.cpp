@@ -273,7 +273,7 @@ TEST(Dit, RefusesImpossibleSizes) {
   EXPECT_THAT(error_of({"size=B"}), HasSubstr("for example \"B/2\""));
   for (const char* size : {"S/4x", "B/2.5", "S/ 4", "S/+4", "S/4/2", "S/0x4", "S/"})
     EXPECT_THAT(error_of({"size='" + std::string(size) + "'"}), HasSubstr("is unknown")) << size;
-  EXPECT_THAT(error_of({}, {}), HasSubstr("give model.image and model.channels"));
+  EXPECT_THAT(error_of({}, {}), HasSubstr("give task.model.image and task.model.channels"));
   EXPECT_THAT(error_of({"mlp=moe", "mlp.experts=2", "mlp.active=3"}),
               HasSubstr("3 active experts of 2"));
 }
