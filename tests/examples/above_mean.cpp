@@ -43,11 +43,8 @@ class AboveMeanSelection : public Selection {
   nn::Parameter mean_;
 };
 
-const config::Register<Selection, AboveMeanSettings> selection{
-    "above_mean", "every pair above the running mean of the scores", "an example",
-    [](const AboveMeanSettings& settings, const Selection::Args& args) {
-      return std::make_unique<AboveMeanSelection>(settings, args);
-    }};
+const config::RegisterKind<Selection, AboveMeanSelection, AboveMeanSettings> selection{
+    "above_mean", "every pair above the running mean of the scores", "an example"};
 
 struct ExcessSettings : config::Fields<ExcessSettings> {
   double weight = 0;  // a loss of weight 0 is not built

@@ -28,11 +28,8 @@ class AboveSelection : public Selection {
   double score_;
 };
 
-const config::Register<Selection, AboveSettings> registered{
-    "above", "every pair above a fixed score", "an example",
-    [](const AboveSettings& settings, const Selection::Args& args) {
-      return std::make_unique<AboveSelection>(settings, args);
-    }};
+const config::RegisterKind<Selection, AboveSelection, AboveSettings> registered{
+    "above", "every pair above a fixed score", "an example"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -261,11 +261,9 @@ class Adversarial : public tasks::Task {
   NumberGenerator generator_;
 };
 
-const config::Register<tasks::Task, AdversarialSettings> registered{
-    "adversarial", "numbers from noise, by two networks that play against each other", "an example",
-    [](const AdversarialSettings& settings, const tasks::Task::Args& args) {
-      return std::make_unique<Adversarial>(settings, args);
-    }};
+const config::RegisterKind<tasks::Task, Adversarial, AdversarialSettings> registered{
+    "adversarial", "numbers from noise, by two networks that play against each other",
+    "an example"};
 
 }  // namespace
 }  // namespace gallop::examples

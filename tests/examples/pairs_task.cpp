@@ -98,11 +98,8 @@ class PairsTask : public tasks::Task {
   PairsSettings settings_;
 };
 
-const config::Register<tasks::Task, PairsSettings> registered{
-    "pairs", "items that like one another, by a table of rows", "an example",
-    [](const PairsSettings& settings, const tasks::Task::Args& args) {
-      return std::make_unique<PairsTask>(settings, args);
-    }};
+const config::RegisterKind<tasks::Task, PairsTask, PairsSettings> registered{
+    "pairs", "items that like one another, by a table of rows", "an example"};
 
 }  // namespace
 }  // namespace gallop::examples

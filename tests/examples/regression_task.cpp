@@ -45,11 +45,8 @@ class Points : public tasks::Stream {
   bool train_;
 };
 
-const config::Register<tasks::Task, RegressionSettings> registered{
-    "regression", "a curve from points", "an example",
-    [](const RegressionSettings& settings, const tasks::Task::Args& args) {
-      return std::make_unique<Regression>(settings, args);
-    }};
+const config::RegisterKind<tasks::Task, Regression, RegressionSettings> registered{
+    "regression", "a curve from points", "an example"};
 
 }  // namespace
 

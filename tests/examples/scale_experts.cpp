@@ -27,9 +27,8 @@ class ScaleExperts : public Experts {
   nn::Parameter scale_;
 };
 
-const config::Register<Experts, config::NoSettings> registered{
-    "scale", "one factor a channel", "an example",
-    [](const auto&, const Experts::Args& args) { return std::make_unique<ScaleExperts>(args); }};
+const config::RegisterKind<Experts, ScaleExperts> registered{"scale", "one factor a channel",
+                                                             "an example"};
 
 }  // namespace
 }  // namespace gallop::sparse

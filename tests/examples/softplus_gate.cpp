@@ -27,11 +27,8 @@ class SoftplusGate : public Gate {
   double sharpness_;
 };
 
-const config::Register<Gate, SoftplusSettings> registered{
-    "softplus", "weight = log(1 + exp(logit))", "an example",
-    [](const SoftplusSettings& settings, const Gate::Args&) {
-      return std::make_unique<SoftplusGate>(settings);
-    }};
+const config::RegisterKind<Gate, SoftplusGate, SoftplusSettings> registered{
+    "softplus", "weight = log(1 + exp(logit))", "an example"};
 
 }  // namespace
 }  // namespace gallop::sparse

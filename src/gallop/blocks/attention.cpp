@@ -33,9 +33,8 @@ class FullAttention : public MultiHead {
   }
 };
 
-const config::Register<Attention, config::NoSettings> registered{
-    "full", "every token uses every head", "DiT, arXiv 2212.09748",
-    [](const auto&, const Attention::Args& args) { return std::make_unique<FullAttention>(args); }};
+const config::RegisterKind<Attention, FullAttention> registered{
+    "full", "every token uses every head", "DiT, arXiv 2212.09748"};
 
 }  // namespace
 }  // namespace gallop::blocks

@@ -57,11 +57,8 @@ class DenseMlp : public nn::FeedForward {
   nn::Linear fc1_, fc2_;
 };
 
-const config::Register<nn::FeedForward, DenseMlpSettings> registered{
-    "dense", "two linear layers with tanh GELU", "DiT, arXiv 2212.09748",
-    [](const DenseMlpSettings& settings, const nn::FeedForward::Args& args) {
-      return std::make_unique<DenseMlp>(settings, args);
-    }};
+const config::RegisterKind<nn::FeedForward, DenseMlp, DenseMlpSettings> registered{
+    "dense", "two linear layers with tanh GELU", "DiT, arXiv 2212.09748"};
 
 }  // namespace
 }  // namespace gallop::blocks

@@ -142,12 +142,9 @@ class MixtureOfHeads : public MultiHead, public sparse::Chooses {
   std::optional<nn::Linear> kinds_, among_shared_;
 };
 
-const config::Register<Attention, MixtureOfHeadsSettings> registered{
+const config::RegisterKind<Attention, MixtureOfHeads, MixtureOfHeadsSettings> registered{
     "moh", "heads as experts: some shared, some chosen by each token, weighted by gates",
-    "MoH, arXiv 2410.11842",
-    [](const MixtureOfHeadsSettings& settings, const Attention::Args& args) {
-      return std::make_unique<MixtureOfHeads>(settings, args);
-    }};
+    "MoH, arXiv 2410.11842"};
 
 }  // namespace
 }  // namespace gallop::blocks

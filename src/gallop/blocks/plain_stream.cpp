@@ -29,11 +29,8 @@ class PlainStream : public ResidualStream {
   }
 };
 
-const config::Register<ResidualStream, config::NoSettings> registered{
-    "plain", "x + branch(x)", "He et al., arXiv 1512.03385",
-    [](const auto&, const ResidualStream::Args& args) {
-      return std::make_unique<PlainStream>(args);
-    }};
+const config::RegisterKind<ResidualStream, PlainStream> registered{"plain", "x + branch(x)",
+                                                                   "He et al., arXiv 1512.03385"};
 
 }  // namespace
 }  // namespace gallop::blocks

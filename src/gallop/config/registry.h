@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,14 @@ const ComponentInfo& find_component(const std::string& category, const std::stri
 template <class Base, class Settings>
 class Register;
 
+/// Registers a class that is made of what its constructor asks for: (settings, args), (settings),
+/// (args) or nothing.
+///
+///     const config::RegisterKind<Gate, SoftplusGate, SoftplusSettings> registered{
+///         "softplus", "weight = log(1 + exp(logit))", "an example"};
+template <class Base, class Kind, class Settings = NoSettings>
+class RegisterKind;
+
 /// Builds the kind that `component` chose.
 template <class Base>
 std::unique_ptr<Base> make(const Component& component, const typename Base::Args& args);
@@ -67,6 +76,26 @@ class Register {
       return make(dynamic_cast<const Settings&>(s), args);
     };
   }
+};
+
+template <class Base, class Kind, class Settings>
+class RegisterKind : public Register<Base, Settings> {
+ public:
+  RegisterKind(const char* kind, const char* summary, const char* paper)
+      : Register<Base, Settings>(
+            kind, summary, paper,
+            [](const Settings& settings, const typename Base::Args& args) -> std::unique_ptr<Base> {
+              if constexpr (std::is_constructible_v<Kind, const Settings&,
+                                                    const typename Base::Args&>) {
+                return std::make_unique<Kind>(settings, args);
+              } else if constexpr (std::is_constructible_v<Kind, const typename Base::Args&>) {
+                return std::make_unique<Kind>(args);
+              } else if constexpr (std::is_constructible_v<Kind, const Settings&>) {
+                return std::make_unique<Kind>(settings);
+              } else {
+                return std::make_unique<Kind>();
+              }
+            }) {}
 };
 
 template <class Base>

@@ -11,12 +11,9 @@
 namespace gallop::diffusion {
 namespace {
 
-const config::Register<Objective, DdpmSettings> registered{
+const config::RegisterKind<Objective, DdpmObjective, DdpmSettings> registered{
     "ddpm", "discrete Gaussian diffusion, predicting noise or x_0, with learned or fixed variance",
-    "Nichol & Dhariwal, arXiv 2102.09672; DiT, arXiv 2212.09748",
-    [](const DdpmSettings& settings, const Objective::Args&) {
-      return std::make_unique<DdpmObjective>(settings);
-    }};
+    "Nichol & Dhariwal, arXiv 2102.09672; DiT, arXiv 2212.09748"};
 
 /// floor(fraction(i) * steps), kept below steps.
 template <class Fraction>

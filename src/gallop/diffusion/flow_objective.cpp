@@ -10,12 +10,9 @@
 namespace gallop::diffusion {
 namespace {
 
-const config::Register<Objective, FlowSettings> registered{
+const config::RegisterKind<Objective, FlowObjective, FlowSettings> registered{
     "flow", "flow matching between noise and data, predicting velocity, noise or score",
-    "SiT, arXiv 2401.08740; Lipman et al., arXiv 2210.02747",
-    [](const FlowSettings& settings, const Objective::Args&) {
-      return std::make_unique<FlowObjective>(settings);
-    }};
+    "SiT, arXiv 2401.08740; Lipman et al., arXiv 2210.02747"};
 
 }  // namespace
 

@@ -13,9 +13,8 @@ class AllTokens : public BlockRouting {
   }
 };
 
-const config::Register<BlockRouting, config::NoSettings> registered{
-    "all", "every block once on every token", "Vaswani et al., arXiv 1706.03762",
-    [](const auto&, const BlockRouting::Args& args) { return std::make_unique<AllTokens>(args); }};
+const config::RegisterKind<BlockRouting, AllTokens> registered{
+    "all", "every block once on every token", "Vaswani et al., arXiv 1706.03762"};
 
 }  // namespace
 }  // namespace gallop::blocks

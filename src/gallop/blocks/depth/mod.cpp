@@ -68,12 +68,9 @@ class Mod : public BlockRouting {
   std::optional<nn::Linear> router_;
 };
 
-const config::Register<BlockRouting, ModSettings> registered{
+const config::RegisterKind<BlockRouting, Mod, ModSettings> registered{
     "mod", "some blocks work on the best tokens of each sample only",
-    "Mixture-of-Depths, arXiv 2404.02258",
-    [](const ModSettings& settings, const BlockRouting::Args& args) {
-      return std::make_unique<Mod>(settings, args);
-    }};
+    "Mixture-of-Depths, arXiv 2404.02258"};
 
 }  // namespace
 }  // namespace gallop::blocks

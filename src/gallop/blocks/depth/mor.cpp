@@ -139,12 +139,9 @@ class Mor : public BlockRouting {
   nn::Parameter router_;
 };
 
-const config::Register<BlockRouting, MorSettings> registered{
+const config::RegisterKind<BlockRouting, Mor, MorSettings> registered{
     "mor", "a block is applied up to N times, on fewer tokens each time",
-    "Mixture-of-Recursions, arXiv 2507.10524",
-    [](const MorSettings& settings, const BlockRouting::Args& args) {
-      return std::make_unique<Mor>(settings, args);
-    }};
+    "Mixture-of-Recursions, arXiv 2507.10524"};
 
 }  // namespace
 }  // namespace gallop::blocks

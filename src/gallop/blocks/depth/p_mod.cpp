@@ -90,11 +90,9 @@ class PMod : public BlockRouting {
   std::optional<nn::Linear> router_;
 };
 
-const config::Register<BlockRouting, PModSettings> registered{
+const config::RegisterKind<BlockRouting, PMod, PModSettings> registered{
     "p_mod", "later blocks work on fewer of the best tokens; all tokens are reweighted",
-    "p-MoD, arXiv 2412.04449", [](const PModSettings& settings, const BlockRouting::Args& args) {
-      return std::make_unique<PMod>(settings, args);
-    }};
+    "p-MoD, arXiv 2412.04449"};
 
 }  // namespace
 }  // namespace gallop::blocks

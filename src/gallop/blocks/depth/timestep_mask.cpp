@@ -111,12 +111,9 @@ class TimestepMask : public BlockRouting {
   nn::Parameter weight_, bias_;
 };
 
-const config::Register<BlockRouting, TimestepMaskSettings> registered{
+const config::RegisterKind<BlockRouting, TimestepMask, TimestepMaskSettings> registered{
     "timestep_mask", "a mask on the block's input, from linear maps that the noise level chooses",
-    "Switch-DiT, arXiv 2403.09176",
-    [](const TimestepMaskSettings& settings, const BlockRouting::Args& args) {
-      return std::make_unique<TimestepMask>(settings, args);
-    }};
+    "Switch-DiT, arXiv 2403.09176"};
 
 }  // namespace
 }  // namespace gallop::blocks

@@ -171,11 +171,8 @@ class FolderDataset : public Dataset {
   mutable SampleCache cache_;
 };
 
-const config::Register<Dataset, FolderSettings> registered{
-    "folder", "a folder of PNG, JPEG and WebP images, one sub-folder a class or none", "",
-    [](const auto& settings, const auto& args) {
-      return std::make_unique<FolderDataset>(settings, args);
-    }};
+const config::RegisterKind<Dataset, FolderDataset, FolderSettings> registered{
+    "folder", "a folder of PNG, JPEG and WebP images, one sub-folder a class or none", ""};
 
 /// Images here, or one or two folders (split, class) below.
 bool holds_images(const fs::path& folder, int depth) {

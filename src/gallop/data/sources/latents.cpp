@@ -270,11 +270,9 @@ class LatentsDataset : public Dataset {
   DatasetInfo info_;
 };
 
-const config::Register<Dataset, LatentsSettings> registered{
+const config::RegisterKind<Dataset, LatentsDataset, LatentsSettings> registered{
     "latents", "latents of an image encoder in safetensors files with a manifest.json",
-    "Latent diffusion, arXiv 2112.10752", [](const auto& settings, const auto& args) {
-      return std::make_unique<LatentsDataset>(settings, args);
-    }};
+    "Latent diffusion, arXiv 2112.10752"};
 
 const Recognise recognise{"latents",
                           [](const fs::path& folder) { return is_there(folder / manifest_name); }};

@@ -253,12 +253,9 @@ std::string Dit::summary() const {
 
 namespace {
 
-const config::Register<Denoiser, DitSettings> registered{
+const config::RegisterKind<Denoiser, Dit, DitSettings> registered{
     "dit", "diffusion transformer with adaLN-Zero; with a sparse mlp, Race-DiT and its rivals",
-    "DiT, arXiv 2212.09748; Expert Race, arXiv 2503.16057",
-    [](const DitSettings& settings, const Denoiser::Args& args) {
-      return std::make_unique<Dit>(settings, args);
-    }};
+    "DiT, arXiv 2212.09748; Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::models

@@ -72,12 +72,9 @@ class GluExperts : public Experts {
   GroupedLinear gate_, up_, down_;
 };
 
-const config::Register<Experts, GluSettings> registered{
+const config::RegisterKind<Experts, GluExperts, GluSettings> registered{
     "glu", "gated linear units (SwiGLU by default), grouped by expert",
-    "Shazeer, arXiv 2002.05202; DiT-MoE, arXiv 2407.11633",
-    [](const GluSettings& settings, const Experts::Args& args) {
-      return std::make_unique<GluExperts>(settings, args);
-    }};
+    "Shazeer, arXiv 2002.05202; DiT-MoE, arXiv 2407.11633"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -77,11 +77,9 @@ class MlpExperts : public Experts {
   std::optional<nn::Parameter> fc1_bias_, fc2_weight_, fc2_bias_;
 };
 
-const config::Register<Experts, MlpSettings> registered{
+const config::RegisterKind<Experts, MlpExperts, MlpSettings> registered{
     "mlp", "two-layer MLPs, grouped by expert; tanh GELU and biases by default",
-    "Expert Race, arXiv 2503.16057", [](const MlpSettings& settings, const Experts::Args& args) {
-      return std::make_unique<MlpExperts>(settings, args);
-    }};
+    "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

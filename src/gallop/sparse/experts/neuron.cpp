@@ -46,11 +46,8 @@ class NeuronExperts : public Experts {
   nn::Parameter in_, out_;
 };
 
-const config::Register<Experts, NeuronSettings> registered{
-    "neuron", "single neurons: act(u x) v", "PEER, arXiv 2407.04153",
-    [](const NeuronSettings& settings, const Experts::Args& args) {
-      return std::make_unique<NeuronExperts>(settings, args);
-    }};
+const config::RegisterKind<Experts, NeuronExperts, NeuronSettings> registered{
+    "neuron", "single neurons: act(u x) v", "PEER, arXiv 2407.04153"};
 
 }  // namespace
 }  // namespace gallop::sparse

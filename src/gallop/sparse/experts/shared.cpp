@@ -48,12 +48,9 @@ class SharedExperts : public Experts {
   std::unique_ptr<Experts> routed_, shared_;
 };
 
-const config::Register<Experts, SharedSettings> registered{
+const config::RegisterKind<Experts, SharedExperts, SharedSettings> registered{
     "shared", "routed experts of another kind, and some that all tokens use",
-    "DeepSeekMoE, arXiv 2401.06066; DiT-MoE, arXiv 2407.11633",
-    [](const SharedSettings& settings, const Experts::Args& args) {
-      return std::make_unique<SharedExperts>(settings, args);
-    }};
+    "DeepSeekMoE, arXiv 2401.06066; DiT-MoE, arXiv 2407.11633"};
 
 }  // namespace
 }  // namespace gallop::sparse

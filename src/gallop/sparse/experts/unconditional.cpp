@@ -51,12 +51,9 @@ class UnconditionalExperts : public Experts {
   std::unique_ptr<Experts> routed_, null_;
 };
 
-const config::Register<Experts, UnconditionalSettings> registered{
+const config::RegisterKind<Experts, UnconditionalExperts, UnconditionalSettings> registered{
     "unconditional", "routed experts of another kind, and one for samples without a label",
-    "ProMoE, arXiv 2510.24711",
-    [](const UnconditionalSettings& settings, const Experts::Args& args) {
-      return std::make_unique<UnconditionalExperts>(settings, args);
-    }};
+    "ProMoE, arXiv 2510.24711"};
 
 }  // namespace
 }  // namespace gallop::sparse

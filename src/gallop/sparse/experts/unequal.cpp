@@ -84,11 +84,8 @@ class UnequalExperts : public Experts {
   nn::Parameter fc1_weight_, fc1_bias_, fc2_weight_, fc2_bias_;
 };
 
-const config::Register<Experts, UnequalSettings> registered{
-    "unequal", "two-layer MLPs of different widths", "HMoE, arXiv 2408.10681",
-    [](const UnequalSettings& settings, const Experts::Args& args) {
-      return std::make_unique<UnequalExperts>(settings, args);
-    }};
+const config::RegisterKind<Experts, UnequalExperts, UnequalSettings> registered{
+    "unequal", "two-layer MLPs of different widths", "HMoE, arXiv 2408.10681"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -46,11 +46,9 @@ class WithNullExperts : public Experts {
   std::unique_ptr<Experts> real_;
 };
 
-const config::Register<Experts, WithNullSettings> registered{
+const config::RegisterKind<Experts, WithNullExperts, WithNullSettings> registered{
     "with_null", "another kind, and candidates that give 0 or the token itself",
-    "MoE++, arXiv 2410.07348", [](const WithNullSettings& settings, const Experts::Args& args) {
-      return std::make_unique<WithNullExperts>(settings, args);
-    }};
+    "MoE++, arXiv 2410.07348"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -12,9 +12,8 @@ class IdentityGate : public Gate {
   }
 };
 
-const config::Register<Gate, config::NoSettings> registered{
-    "identity", "weight = logit", "Expert Race, arXiv 2503.16057",
-    [](const auto&, const auto&) { return std::make_unique<IdentityGate>(); }};
+const config::RegisterKind<Gate, IdentityGate> registered{"identity", "weight = logit",
+                                                          "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -12,10 +12,9 @@ class ReluGate : public Gate {
   }
 };
 
-const config::Register<Gate, config::NoSettings> registered{
+const config::RegisterKind<Gate, ReluGate> registered{
     "relu", "weight = max(0, logit): experts switch on and off without a jump",
-    "ReMoE, arXiv 2412.14711",
-    [](const auto&, const auto&) { return std::make_unique<ReluGate>(); }};
+    "ReMoE, arXiv 2412.14711"};
 
 }  // namespace
 }  // namespace gallop::sparse

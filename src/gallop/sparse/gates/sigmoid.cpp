@@ -11,9 +11,8 @@ class SigmoidGate : public Gate {
   }
 };
 
-const config::Register<Gate, config::NoSettings> registered{
-    "sigmoid", "weight = sigmoid(logit), each expert for itself", "Expert Race, arXiv 2503.16057",
-    [](const auto&, const auto&) { return std::make_unique<SigmoidGate>(); }};
+const config::RegisterKind<Gate, SigmoidGate> registered{
+    "sigmoid", "weight = sigmoid(logit), each expert for itself", "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

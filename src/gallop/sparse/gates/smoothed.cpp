@@ -55,11 +55,9 @@ class SmoothedGate : public Gate {
   nn::Parameter similarity_;
 };
 
-const config::Register<Gate, SmoothedSettings> registered{
+const config::RegisterKind<Gate, SmoothedGate, SmoothedSettings> registered{
     "smoothed", "softmax, averaged over the tokens of a sample by their similarity",
-    "arXiv 2505.00792", [](const SmoothedSettings& settings, const Gate::Args& args) {
-      return std::make_unique<SmoothedGate>(settings, args);
-    }};
+    "arXiv 2505.00792"};
 
 }  // namespace
 }  // namespace gallop::sparse

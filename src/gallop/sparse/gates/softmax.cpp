@@ -14,9 +14,8 @@ class SoftmaxGate : public Gate {
   }
 };
 
-const config::Register<Gate, config::NoSettings> registered{
-    "softmax", "weight = softmax over the experts of a token", "Shazeer et al., arXiv 1701.06538",
-    [](const auto&, const auto&) { return std::make_unique<SoftmaxGate>(); }};
+const config::RegisterKind<Gate, SoftmaxGate> registered{
+    "softmax", "weight = softmax over the experts of a token", "Shazeer et al., arXiv 1701.06538"};
 
 }  // namespace
 }  // namespace gallop::sparse

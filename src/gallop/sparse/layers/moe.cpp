@@ -155,11 +155,8 @@ nn::Activations Moe::activations(double tokens) const {
 
 namespace {
 
-const config::Register<nn::FeedForward, MoeSettings> registered{
-    "moe", "router, gate, selection and experts", "Expert Race, arXiv 2503.16057, and its rivals",
-    [](const MoeSettings& settings, const nn::FeedForward::Args& args) {
-      return std::make_unique<Moe>(settings, args);
-    }};
+const config::RegisterKind<nn::FeedForward, Moe, MoeSettings> registered{
+    "moe", "router, gate, selection and experts", "Expert Race, arXiv 2503.16057, and its rivals"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -72,12 +72,9 @@ nn::Activations SoftMoe::activations(double tokens) const {
 
 namespace {
 
-const config::Register<nn::FeedForward, SoftMoeSettings> registered{
+const config::RegisterKind<nn::FeedForward, SoftMoe, SoftMoeSettings> registered{
     "soft_moe", "experts on slots, each a mixture of all tokens of a sample",
-    "Soft MoE, arXiv 2308.00951",
-    [](const SoftMoeSettings& settings, const nn::FeedForward::Args& args) {
-      return std::make_unique<SoftMoe>(settings, args);
-    }};
+    "Soft MoE, arXiv 2308.00951"};
 
 }  // namespace
 }  // namespace gallop::sparse

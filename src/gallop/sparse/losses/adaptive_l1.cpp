@@ -123,13 +123,10 @@ class AdaptiveL1 : public SparseLoss {
   const AdaptiveFactor* factor_;  // a loss of weight 0 is not used, and keeps none
 };
 
-const config::Register<SparseLoss, AdaptiveL1Settings> registered{
+const config::RegisterKind<SparseLoss, AdaptiveL1, AdaptiveL1Settings> registered{
     "adaptive_l1",
     "L1 of the gates, times a factor that follows the experts a token; one factor for all layers",
-    "ReMoE, arXiv 2412.14711",
-    [](const AdaptiveL1Settings& settings, const SparseLoss::Args& args) {
-      return std::make_unique<AdaptiveL1>(settings, args);
-    }};
+    "ReMoE, arXiv 2412.14711"};
 
 }  // namespace
 }  // namespace gallop::sparse

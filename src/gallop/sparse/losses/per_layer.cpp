@@ -43,12 +43,9 @@ class PerLayer : public SparseLoss {
   double weight_, factor_;
 };
 
-const config::Register<SparseLoss, PerLayerSettings> registered{
+const config::RegisterKind<SparseLoss, PerLayer, PerLayerSettings> registered{
     "per_layer", "a head in every router predicts the training target",
-    "Expert Race, arXiv 2503.16057",
-    [](const PerLayerSettings& settings, const SparseLoss::Args& args) {
-      return std::make_unique<PerLayer>(settings, args);
-    }};
+    "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -28,10 +28,9 @@ class AvgKRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, config::NoSettings> registered{
+const config::RegisterKind<Router, AvgKRouter> registered{
     "avg_k", "the mean of each expert's own first-layer rows; no parameters, no gradient",
-    "EMoE, arXiv 2310.10908",
-    [](const auto&, const Router::Args& args) { return std::make_unique<AvgKRouter>(args); }};
+    "EMoE, arXiv 2310.10908"};
 
 }  // namespace
 }  // namespace gallop::sparse

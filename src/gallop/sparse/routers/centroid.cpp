@@ -42,11 +42,9 @@ class CentroidRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, CentroidSettings> registered{
+const config::RegisterKind<Router, CentroidRouter, CentroidSettings> registered{
     "centroid", "distance to frozen centroids of a trained model's tokens",
-    "Moirai-MoE, arXiv 2410.10469", [](const CentroidSettings& settings, const Router::Args& args) {
-      return std::make_unique<CentroidRouter>(settings, args);
-    }};
+    "Moirai-MoE, arXiv 2410.10469"};
 
 }  // namespace
 }  // namespace gallop::sparse

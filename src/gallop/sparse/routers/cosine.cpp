@@ -39,12 +39,9 @@ class CosineRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, CosineSettings> registered{
+const config::RegisterKind<Router, CosineRouter, CosineSettings> registered{
     "cosine", "cosine of the projected token and each expert's vector, learned temperature",
-    "GMoE, arXiv 2206.04046; Tutel, arXiv 2206.03382",
-    [](const CosineSettings& settings, const Router::Args& args) {
-      return std::make_unique<CosineRouter>(settings, args);
-    }};
+    "GMoE, arXiv 2206.04046; Tutel, arXiv 2206.03382"};
 
 }  // namespace
 }  // namespace gallop::sparse

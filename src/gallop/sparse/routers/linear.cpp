@@ -31,11 +31,8 @@ class LinearRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, LinearRouterSettings> registered{
-    "linear", "one matrix from a token to its logits", "Shazeer et al., arXiv 1701.06538",
-    [](const LinearRouterSettings& settings, const Router::Args& args) {
-      return std::make_unique<LinearRouter>(settings, args);
-    }};
+const config::RegisterKind<Router, LinearRouter, LinearRouterSettings> registered{
+    "linear", "one matrix from a token to its logits", "Shazeer et al., arXiv 1701.06538"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -24,10 +24,9 @@ class MlpRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, config::NoSettings> registered{
+const config::RegisterKind<Router, MlpRouter> registered{
     "mlp", "two layers of width D with GELU; carries the per-layer target head",
-    "Expert Race, arXiv 2503.16057",
-    [](const auto&, const Router::Args& args) { return std::make_unique<MlpRouter>(args); }};
+    "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

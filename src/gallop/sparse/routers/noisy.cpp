@@ -35,10 +35,9 @@ class NoisyRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, config::NoSettings> registered{
+const config::RegisterKind<Router, NoisyRouter> registered{
     "noisy", "a linear router with learned noise in training; the load loss is made for it",
-    "Shazeer et al., arXiv 1701.06538",
-    [](const auto&, const Router::Args& args) { return std::make_unique<NoisyRouter>(args); }};
+    "Shazeer et al., arXiv 1701.06538"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -113,13 +113,10 @@ class ProductKeysRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, ProductKeysSettings> registered{
+const config::RegisterKind<Router, ProductKeysRouter, ProductKeysSettings> registered{
     "product_keys",
     "lists the best of millions by the sum of two half scores; several queries a token",
-    "PEER, arXiv 2407.04153; product keys, arXiv 1907.05242",
-    [](const ProductKeysSettings& settings, const Router::Args& args) {
-      return std::make_unique<ProductKeysRouter>(settings, args);
-    }};
+    "PEER, arXiv 2407.04153; product keys, arXiv 1907.05242"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -26,11 +26,10 @@ class PrototypeRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, config::NoSettings> registered{
+const config::RegisterKind<Router, PrototypeRouter> registered{
     "prototype",
     "cosine of the token and each expert's prototype; the contrastive loss is made for it",
-    "ProMoE, arXiv 2510.24711",
-    [](const auto&, const Router::Args& args) { return std::make_unique<PrototypeRouter>(args); }};
+    "ProMoE, arXiv 2510.24711"};
 
 }  // namespace
 }  // namespace gallop::sparse

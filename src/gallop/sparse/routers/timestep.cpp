@@ -33,10 +33,9 @@ class TimestepRouter : public Router {
   TargetHead head_;
 };
 
-const config::Register<Router, config::NoSettings> registered{
+const config::RegisterKind<Router, TimestepRouter> registered{
     "timestep", "the noise level alone chooses, for all tokens of a sample",
-    "Switch-DiT, arXiv 2403.09176",
-    [](const auto&, const Router::Args& args) { return std::make_unique<TimestepRouter>(args); }};
+    "Switch-DiT, arXiv 2403.09176"};
 
 }  // namespace
 }  // namespace gallop::sparse

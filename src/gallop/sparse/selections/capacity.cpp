@@ -122,12 +122,9 @@ class CapacitySelection : public Selection {
   int64_t experts_, active_;
 };
 
-const config::Register<Selection, CapacitySettings> registered{
+const config::RegisterKind<Selection, CapacitySelection, CapacitySettings> registered{
     "capacity", "each token takes its K best experts, which drop tokens when full",
-    "Switch Transformer, arXiv 2101.03961; Tutel, arXiv 2206.03382",
-    [](const CapacitySettings& settings, const Selection::Args& args) {
-      return std::make_unique<CapacitySelection>(settings, args);
-    }};
+    "Switch Transformer, arXiv 2101.03961; Tutel, arXiv 2206.03382"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -50,12 +50,9 @@ class ConditionalSelection : public Selection {
   std::unique_ptr<Selection> of_;
 };
 
-const config::Register<Selection, ConditionalSettings> registered{
+const config::RegisterKind<Selection, ConditionalSelection, ConditionalSettings> registered{
     "conditional", "another selection for samples with a label, nobody for those without",
-    "ProMoE, arXiv 2510.24711",
-    [](const ConditionalSettings& settings, const Selection::Args& args) {
-      return std::make_unique<ConditionalSelection>(settings, args);
-    }};
+    "ProMoE, arXiv 2510.24711"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -89,12 +89,9 @@ class DenseToSparseSelection : public Selection {
   StepCounter counter_;
 };
 
-const config::Register<Selection, DenseToSparseSettings> registered{
+const config::RegisterKind<Selection, DenseToSparseSelection, DenseToSparseSettings> registered{
     "dense_to_sparse", "all experts at first, fewer as the temperature of a noisy softmax falls",
-    "EvoMoE, arXiv 2112.14397",
-    [](const DenseToSparseSettings& settings, const Selection::Args& args) {
-      return std::make_unique<DenseToSparseSelection>(settings, args);
-    }};
+    "EvoMoE, arXiv 2112.14397"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -115,12 +115,10 @@ class DiffMoeSelection : public Selection {
   InferenceThreshold threshold_;
 };
 
-const config::Register<Selection, DiffMoeSettings> registered{
+const config::RegisterKind<Selection, DiffMoeSelection, DiffMoeSettings> registered{
     "diffmoe",
     "each expert takes its best tokens of the batch; at inference a predictor says how many",
-    "DiffMoE, arXiv 2503.14487", [](const DiffMoeSettings& settings, const Selection::Args& args) {
-      return std::make_unique<DiffMoeSelection>(settings, args);
-    }};
+    "DiffMoE, arXiv 2503.14487"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -96,12 +96,9 @@ class GroupedSelection : public Selection {
   mutable StepSums step_loads_;  // while the updates of a step are committed
 };
 
-const config::Register<Selection, GroupedSettings> registered{
+const config::RegisterKind<Selection, GroupedSelection, GroupedSettings> registered{
     "grouped", "top-K inside a token's best groups of experts, loads balanced by a bias",
-    "DeepSeek-V3, arXiv 2412.19437; DSMoE, arXiv 2512.01252",
-    [](const GroupedSettings& settings, const Selection::Args& args) {
-      return std::make_unique<GroupedSelection>(settings, args);
-    }};
+    "DeepSeek-V3, arXiv 2412.19437; DSMoE, arXiv 2512.01252"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -55,12 +55,9 @@ class GrowingSelection : public Selection {
   StepCounter counter_;
 };
 
-const config::Register<Selection, GrowingSettings> registered{
+const config::RegisterKind<Selection, GrowingSelection, GrowingSettings> registered{
     "growing", "token choice whose K grows over the training, for a frozen router",
-    "SMoE-Dropout, arXiv 2303.01610",
-    [](const GrowingSettings& settings, const Selection::Args& args) {
-      return std::make_unique<GrowingSelection>(settings, args);
-    }};
+    "SMoE-Dropout, arXiv 2303.01610"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -18,12 +18,10 @@ class PositiveSelection : public Selection {
   std::vector<std::string> needs_shown() const override { return {exact_zeros}; }
 };
 
-const config::Register<Selection, config::NoSettings> registered{
+const config::RegisterKind<Selection, PositiveSelection> registered{
     "positive",
     "every pair whose gate is above 0; how many these are, a loss teaches (adaptive_l1)",
-    "ReMoE, arXiv 2412.14711", [](const auto&, const Selection::Args& args) {
-      return std::make_unique<PositiveSelection>(args);
-    }};
+    "ReMoE, arXiv 2412.14711"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -68,12 +68,9 @@ class TopPSelection : public Selection {
   TopPSettings settings_;
 };
 
-const config::Register<Selection, TopPSettings> registered{
+const config::RegisterKind<Selection, TopPSelection, TopPSettings> registered{
     "top_p", "the fewest experts that make up a probability; all where the token is unsure",
-    "Huang et al., arXiv 2403.07652; DynMoLE, arXiv 2504.00661",
-    [](const TopPSettings& settings, const Selection::Args& args) {
-      return std::make_unique<TopPSelection>(settings, args);
-    }};
+    "Huang et al., arXiv 2403.07652; DynMoLE, arXiv 2504.00661"};
 
 }  // namespace
 }  // namespace gallop::sparse

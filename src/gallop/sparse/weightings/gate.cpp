@@ -11,9 +11,8 @@ class GateWeighting : public Weighting {
   }
 };
 
-const config::Register<Weighting, config::NoSettings> registered{
-    "gate", "the gated scores as they are", "Expert Race, arXiv 2503.16057",
-    [](const auto&, const auto&) { return std::make_unique<GateWeighting>(); }};
+const config::RegisterKind<Weighting, GateWeighting> registered{
+    "gate", "the gated scores as they are", "Expert Race, arXiv 2503.16057"};
 
 }  // namespace
 }  // namespace gallop::sparse

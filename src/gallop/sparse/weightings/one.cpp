@@ -14,9 +14,8 @@ class OneWeighting : public Weighting {
   }
 };
 
-const config::Register<Weighting, config::NoSettings> registered{
-    "one", "1 for every kept pair", "EMoE, arXiv 2310.10908",
-    [](const auto&, const auto&) { return std::make_unique<OneWeighting>(); }};
+const config::RegisterKind<Weighting, OneWeighting> registered{"one", "1 for every kept pair",
+                                                               "EMoE, arXiv 2310.10908"};
 
 }  // namespace
 }  // namespace gallop::sparse

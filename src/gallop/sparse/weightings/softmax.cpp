@@ -24,11 +24,8 @@ class SoftmaxWeighting : public Weighting {
   NormalisedSettings settings_;
 };
 
-const config::Register<Weighting, NormalisedSettings> registered{
-    "softmax", "softmax over the logits of a token's pairs", "Shazeer et al., arXiv 1701.06538",
-    [](const NormalisedSettings& settings, const auto&) {
-      return std::make_unique<SoftmaxWeighting>(settings);
-    }};
+const config::RegisterKind<Weighting, SoftmaxWeighting, NormalisedSettings> registered{
+    "softmax", "softmax over the logits of a token's pairs", "Shazeer et al., arXiv 1701.06538"};
 
 }  // namespace
 }  // namespace gallop::sparse

@@ -24,12 +24,9 @@ class SumWeighting : public Weighting {
   NormalisedSettings settings_;
 };
 
-const config::Register<Weighting, NormalisedSettings> registered{
+const config::RegisterKind<Weighting, SumWeighting, NormalisedSettings> registered{
     "sum", "the gated scores divided by their sum over a token's pairs",
-    "GShard, arXiv 2006.16668; DeepSeek-V3, arXiv 2412.19437",
-    [](const NormalisedSettings& settings, const auto&) {
-      return std::make_unique<SumWeighting>(settings);
-    }};
+    "GShard, arXiv 2006.16668; DeepSeek-V3, arXiv 2412.19437"};
 
 }  // namespace
 }  // namespace gallop::sparse

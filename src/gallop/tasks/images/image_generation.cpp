@@ -59,12 +59,9 @@ ImageGeneration::Opened ImageGeneration::open(const ImageGenerationSettings& set
 
 namespace {
 
-const config::Register<Task, ImageGenerationSettings> registered{
+const config::RegisterKind<Task, ImageGeneration, ImageGenerationSettings> registered{
     "image-generation", "images or latents from noise, with or without class labels",
-    "DiT, arXiv 2212.09748; SiT, arXiv 2401.08740",
-    [](const ImageGenerationSettings& settings, const Task::Args& args) {
-      return std::make_unique<ImageGeneration>(settings, args);
-    }};
+    "DiT, arXiv 2212.09748; SiT, arXiv 2401.08740"};
 
 }  // namespace
 

@@ -233,12 +233,9 @@ class AdamW : public Optimizer {
   ops::AdamWBounds bounds_;                        // of what the last step left
 };
 
-const config::Register<Optimizer, AdamWSettings> registered{
+const config::RegisterKind<Optimizer, AdamW, AdamWSettings> registered{
     "adamw", "Adam with weight decay apart from the gradient",
-    "Loshchilov and Hutter, arXiv 1711.05101",
-    [](const AdamWSettings& settings, const Optimizer::Args& args) {
-      return std::make_unique<AdamW>(settings, args);
-    }};
+    "Loshchilov and Hutter, arXiv 1711.05101"};
 
 }  // namespace
 }  // namespace gallop::training

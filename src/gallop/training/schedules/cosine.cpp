@@ -25,12 +25,9 @@ class CosineSchedule : public Schedule {
   int64_t total_steps_;
 };
 
-const config::Register<Schedule, DecaySettings> registered{
+const config::RegisterKind<Schedule, CosineSchedule, DecaySettings> registered{
     "cosine", "linear warm-up, then half a cosine from 1 to `final`",
-    "Loshchilov and Hutter, arXiv 1608.03983",
-    [](const DecaySettings& settings, const Schedule::Args& args) {
-      return std::make_unique<CosineSchedule>(settings, args);
-    }};
+    "Loshchilov and Hutter, arXiv 1608.03983"};
 
 }  // namespace
 }  // namespace gallop::training

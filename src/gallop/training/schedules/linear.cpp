@@ -21,11 +21,8 @@ class LinearSchedule : public Schedule {
   int64_t total_steps_;
 };
 
-const config::Register<Schedule, DecaySettings> registered{
-    "linear", "linear warm-up, then a line from 1 to `final`", "Devlin et al., arXiv 1810.04805",
-    [](const DecaySettings& settings, const Schedule::Args& args) {
-      return std::make_unique<LinearSchedule>(settings, args);
-    }};
+const config::RegisterKind<Schedule, LinearSchedule, DecaySettings> registered{
+    "linear", "linear warm-up, then a line from 1 to `final`", "Devlin et al., arXiv 1810.04805"};
 
 }  // namespace
 }  // namespace gallop::training
