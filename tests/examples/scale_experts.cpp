@@ -12,7 +12,7 @@ class ScaleExperts : public Experts {
   explicit ScaleExperts(const Args& args)
       : Experts(*args.parent, "experts"),
         scale_(*this, "scale", {args.experts, args.D}, nn::Init::constant(1),
-               {.decay = false, .active = args.active / static_cast<double>(args.experts)}) {}
+               {.decay = false, .share_used = args.active / static_cast<double>(args.experts)}) {}
 
   at::Tensor forward(const at::Tensor& x_TD, const Kept& pairs,
                      const nn::ForwardContext&) const override {

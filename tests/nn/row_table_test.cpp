@@ -31,7 +31,7 @@ TEST(RowTable, SaysWhatItIs) {
   EXPECT_FALSE(weight.is_matrix());
   EXPECT_TRUE(weight.has_row_gradient());
   EXPECT_FALSE(weight.attributes().decay);
-  EXPECT_EQ(weight.attributes().active, 2.0 / 7);
+  EXPECT_EQ(weight.attributes().share_used, 2.0 / 7);
   // Two rows of 5 numbers and their indices, and not a number for each row of the table.
   EXPECT_EQ(root.table.activations(100).kept, 2 * (5 + 2));
 }

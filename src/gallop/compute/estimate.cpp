@@ -62,7 +62,7 @@ double partial_gradients(const models::Model& model, int64_t batch) {
   for (const nn::Parameter* parameter : model.parameters()) {
     if (!is_matrix(*parameter) || !parameter->trainable()) continue;
     const nn::Attributes& attributes = parameter->attributes();
-    const double rows = static_cast<double>(batch) * attributes.active * attributes.uses *
+    const double rows = static_cast<double>(batch) * attributes.share_used * attributes.uses *
                         (attributes.per_sample ? 1 : static_cast<double>(model.tokens()));
     const auto parts = std::bit_ceil(static_cast<uint64_t>(std::ceil(std::max(rows, 1.0) / 1024)));
     most = std::max(most, static_cast<double>((parts - 1) * parameter->numel()));

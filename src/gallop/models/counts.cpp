@@ -10,7 +10,7 @@ namespace {
 
 // What an average token uses of a parameter's elements, however often.
 double active(const nn::Attributes& attributes) {
-  return attributes.active * std::min(attributes.uses, 1.0);
+  return attributes.share_used * std::min(attributes.uses, 1.0);
 }
 
 // Multiply-adds of one sample; `auxiliary` counts the heads that only training uses, `factor`
@@ -22,7 +22,7 @@ double multiply_adds(const Model& model, bool auxiliary, double factor = 1) {
     if (!parameter->trainable() || !parameter->is_matrix()) continue;
     if (attributes.auxiliary && !auxiliary) continue;
     const double uses = attributes.per_sample ? 1.0 : static_cast<double>(model.tokens());
-    const double share = attributes.routed ? attributes.active * factor : attributes.active;
+    const double share = attributes.routed ? attributes.share_used * factor : attributes.share_used;
     sum += uses * attributes.uses * share * static_cast<double>(parameter->numel());
   }
   return sum;

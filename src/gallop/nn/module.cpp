@@ -153,7 +153,7 @@ Activations Module::activations(double tokens) const {
     const auto numel = static_cast<double>((*parameter)->numel());
     const auto out = static_cast<double>(flat ? shape[0] : shape[shape.size() - 2]);
     const double in = flat ? numel / out : static_cast<double>(shape.back());
-    const double matrices = attributes.active * numel / (in * out);
+    const double matrices = attributes.share_used * numel / (in * out);
     const double uses = attributes.uses * matrices * (attributes.per_sample ? 1 : tokens);
     all += {.kept = uses * ((attributes.beside ? 0 : in) + out), .passing = uses * (in + 2 * out)};
   }

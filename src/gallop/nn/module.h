@@ -59,7 +59,7 @@ struct Attributes {
   bool buffer = false;      ///< state that a step changes outside the optimizer (thresholds)
   bool auxiliary = false;   ///< used in training only, thrown away at inference (PLR head)
   bool per_sample = false;  ///< applied once a sample instead of once a token (adaLN, embedders)
-  double active = 1;        ///< share of its elements that an average token uses (k/E for experts)
+  double share_used = 1;    ///< of its elements by an average token (k/E for experts)
   bool routed = false;      ///< of experts that tokens choose from: used more if they choose more
   double uses = 1;  ///< times that an average token goes through it (depth selection, recursion)
   bool beside = false;  ///< reads what another layer reads, too, and keeps for the backward pass

@@ -22,7 +22,7 @@ Attributes attributes_of(const RowTable::Options& options, int64_t rows) {
   return {.decay = options.decay,
           .lr_scale = options.lr_scale,
           .per_sample = options.per_sample,
-          .active = options.lookups / static_cast<double>(rows),
+          .share_used = options.lookups / static_cast<double>(rows),
           .role = Role::table,
           .gradient = Gradient::rows};
 }

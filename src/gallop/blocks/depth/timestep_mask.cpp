@@ -102,7 +102,8 @@ class TimestepMask : public BlockRouting {
     return gate_.forward(at::silu(time_embedding_BD));
   }
   static nn::Attributes share(const TimestepMaskSettings& settings) {
-    return {.active = static_cast<double>(settings.active) / static_cast<double>(settings.experts)};
+    return {.share_used =
+                static_cast<double>(settings.active) / static_cast<double>(settings.experts)};
   }
 
   int64_t active_, timesteps_;

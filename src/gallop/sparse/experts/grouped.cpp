@@ -54,7 +54,7 @@ Kept some_experts(const Kept& pairs, int64_t first, int64_t count) {
 UsedExperts used_by(const nn::Parameter& weight_EHD, double tokens) {
   const nn::Attributes& attributes = weight_EHD.attributes();
   const std::vector<int64_t>& shape = weight_EHD.shape();
-  return {.pairs = tokens * attributes.uses * attributes.active * static_cast<double>(shape[0]),
+  return {.pairs = tokens * attributes.uses * attributes.share_used * static_cast<double>(shape[0]),
           .D = static_cast<double>(shape[2]),
           .H = static_cast<double>(shape[1])};
 }
@@ -65,7 +65,7 @@ at::Tensor activate(const at::Tensor& x, const std::string& activation) {
 }
 
 nn::Attributes expert_attributes(const Experts::Args& args) {
-  return {.active = args.active / static_cast<double>(args.experts), .routed = args.routed};
+  return {.share_used = args.active / static_cast<double>(args.experts), .routed = args.routed};
 }
 
 }  // namespace gallop::sparse

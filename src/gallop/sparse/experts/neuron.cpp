@@ -37,7 +37,7 @@ class NeuronExperts : public Experts {
   nn::Activations activations(double tokens) const override {
     const nn::Attributes& attributes = in_.attributes();
     const auto E = static_cast<double>(in_.shape()[0]), D = static_cast<double>(in_.shape()[1]);
-    const double T = tokens * attributes.uses, pairs = T * attributes.active * E;
+    const double T = tokens * attributes.uses, pairs = T * attributes.share_used * E;
     return {.kept = pairs * 4 * D + T * D, .passing = pairs * 3 * D};
   }
 

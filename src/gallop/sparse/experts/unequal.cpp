@@ -59,8 +59,8 @@ class UnequalExperts : public Experts {
     const nn::Attributes& attributes = fc1_weight_.attributes();
     const auto D = static_cast<double>(fc1_weight_.shape()[1]);
     const double T = tokens * attributes.uses,
-                 pairs = T * attributes.active * static_cast<double>(settings_.widths.size()),
-                 hidden = T * attributes.active * static_cast<double>(units());
+                 pairs = T * attributes.share_used * static_cast<double>(settings_.widths.size()),
+                 hidden = T * attributes.share_used * static_cast<double>(units());
     return {.kept = pairs * 2 * D + hidden * 2 + T * D, .passing = pairs * D + hidden * 2};
   }
 
