@@ -26,7 +26,8 @@ const Chooser& chooser_of(const nn::Module& model, const std::string& layer) {
     known.push_back(module->name());
   }
   fail("no layer ", printable_in_quotes(layer), " of the model chooses anything",
-       config::did_you_mean(layer, known), known.empty() ? "" : "; these do: " + join_list(known));
+       known.empty() ? "" : " (those that do: " + join_list(known) + ")",
+       config::did_you_mean(layer, known));
 }
 
 }  // namespace
