@@ -9,6 +9,7 @@
 #include "gallop/config/registry.h"
 #include "gallop/ops/precision.h"
 #include "gallop/sparse/choice/pooled_selection.h"
+#include "gallop/sparse/choice/shown.h"
 #include "gallop/sparse/choice/switched_off.h"
 
 namespace gallop::sparse {
@@ -53,12 +54,12 @@ void Chooser::require_shown(const ChooserSettings& settings, const Parts& parts,
                             const std::string& layer) {
   std::vector<std::string> shown = parts.router->shows();
   for (const std::string& part : parts.gate->shows()) shown.push_back(part);
-  for (const std::string& needed : parts.selection->needs_shown()) {
-    require(std::find(shown.begin(), shown.end(), needed) != shown.end(), layer,
-            ": the selection '", settings.selection.kind(), "' needs ", needed,
-            ", which neither the router '", settings.router.kind(), "' nor the gate '",
-            settings.gate.kind(), "' shows; choose the part that it is made for");
-  }
+  sparse::require_shown(layer, "the selection '" + settings.selection.kind() + "'",
+                        {.needed = parts.selection->needs_shown(),
+                         .shown = std::move(shown),
+                         .by = "neither the router '" + settings.router.kind() +
+                               "' nor the gate '" + settings.gate.kind() + "' shows"},
+                        "choose the part that it is made for");
 }
 
 Chooser::Parts Chooser::make_parts(const ChooserSettings& settings, const Args& args) {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "gallop/base/error.h"
 #include "gallop/config/registry.h"
+#include "gallop/sparse/choice/shown.h"
 
 namespace gallop::sparse {
 
@@ -29,11 +29,9 @@ std::vector<std::unique_ptr<SparseLoss>> make_losses(const SparseLossesConfig& c
 void require_shown(const std::string& layer, const std::vector<std::unique_ptr<SparseLoss>>& losses,
                    const std::vector<std::string>& shown, const std::string& by) {
   for (const auto& loss : losses) {
-    for (const std::string& needed : loss->needs()) {
-      require(std::find(shown.begin(), shown.end(), needed) != shown.end(), layer, ": the loss '",
-              loss->kind(), "' needs ", needed, ", which ", by,
-              "; leave the loss out, or choose the part that it is made for");
-    }
+    require_shown(layer, "the loss '" + loss->kind() + "'",
+                  {.needed = loss->needs(), .shown = shown, .by = by},
+                  "leave the loss out, or choose the part that it is made for");
   }
 }
 
