@@ -166,11 +166,12 @@ std::vector<at::Tensor> ImageSession::forward() {
   }
   const sparse::RowThresholds thresholds = sparse::thresholds_of_rows(of_rows, x.front().device());
   const sparse::RowsSwitchedOff off = sparse::switched_off_of_rows(off_of_rows, x.front().device());
+  const bool nobody_asks = off.settings.size() == 1 && off.settings[0] == nullptr;
   const at::Tensor output =
       model.forward(joined(x), {.timestep_B = joined(t),
                                 .label_B = label.empty() ? at::Tensor() : joined(label),
                                 .thresholds = &thresholds,
-                                .switched_off = &off});
+                                .switched_off = nobody_asks ? nullptr : &off});
 
   std::vector<at::Tensor> outputs;
   int64_t first = 0;
